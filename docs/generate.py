@@ -1,0 +1,72 @@
+"""Writes docs/recipes.md from the recipe's dataclasses. Run it after changing them: python docs/generate.py"""
+
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+
+from thrifty import recipe
+from thrifty.automl.candidates import candidate
+from thrifty.core.space import Choice
+
+HEAD = """# Recipe reference
+
+A recipe says how a model is made: which features are computed (`preparation`), what is fitted on them (`model`), and
+how a network is trained (`training`). Fields are set by `--set PART.FIELD=VALUE`, or in a YAML file given as
+`--recipe FILE`:
+
+```yaml
+model:
+  kind: trees                    # only candidates of this kind take part
+  learning_rate: 0.05            # fixed
+  num_leaves: [15, 31, 63]       # narrowed to a choice
+  l2: {low: 0.1, high: 10, log: true}  # narrowed to a range
+```
+
+`thrifty train` makes one recipe: what is left open takes its default. `thrifty run` searches what is left open over the
+domains below. A column's meaning is set by `--set schema.COLUMN=MEANING` (number, category, timestamp, text, image,
+audio, ignored).
+
+This page is generated from `src/thrifty/recipe.py` by `docs/generate.py`.
+"""
+
+
+def domain_text(domain: object) -> str:
+    if domain is None:
+        return "fixed"
+    if isinstance(domain, Choice):
+        return ", ".join(map(str, domain.options))
+    scale = ", log" if getattr(domain, "log", False) else ""
+    return f"{domain.low:g} to {domain.high:g}{scale}"  # type: ignore[attr-defined]
+
+
+def section(name: str, cls: type, title: str) -> str:
+    doc = inspect.cleandoc(cls.__doc__ or "")
+    first, _, rest = doc.partition("\n\n")
+    lines = [f"## {title}", "", " ".join(first.split()), ""]
+    notes = re.findall(r"(?ms)^(\w+(?:, \w+)*): (.*?)(?=^\w+(?:, \w+)*: |\Z)", rest)
+    fields = [f for f in dataclasses.fields(cls) if f.name not in ("preparation", "model", "training")]
+    if fields:
+        lines += ["| field | default | searched over |", "|---|---|---|"]
+        for f in fields:
+            default = "none" if f.default is None else "from the data" if f.default == () else f"{f.default}"
+            lines.append(f"| `{name}.{f.name}` | {default} | {domain_text(f.metadata.get('domain'))} |")
+        lines.append("")
+    for names, text in notes:
+        lines.append(f"- `{names}`: {' '.join(text.split())}")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def page() -> str:
+    parts = [HEAD, section("preparation", recipe.Preparation, "preparation")]
+    parts += [section("model", cls, f"model, kind `{kind}`") for kind, cls in recipe.MODELS.items()]
+    parts.append(section("training", recipe.Training, "training"))
+    table = ["## Candidates", "", "| candidate | what it is |", "|---|---|"]
+    for name in candidate.NAMES:
+        module = __import__(f"thrifty.automl.candidates.{name}", fromlist=["CANDIDATE"])
+        table.append(f"| `{name}` | {' '.join((module.__doc__ or '').split())} |")
+    return "\n".join([*parts, "\n".join(table) + "\n"])
+
+
+if __name__ == "__main__":
+    (Path(__file__).parent / "recipes.md").write_text(page(), encoding="utf-8")

@@ -1,0 +1,178 @@
+"""The Python interface: each function short, delegating to the layer that does the work.
+
+`run`, `train` and `resume` give a `Run`; `inspect`, `evaluate` and `doctor` give plain values; `load` gives a predictor.
+"""
+
+from __future__ import annotations
+
+import time as time_module
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from thrifty.core.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from thrifty.runtime.predictor import Predictions, Predictor
+
+Watch = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory: `path`, its `report` (the content of report.json), and `predict`.
+
+    exit_code: 0 done, 1 failed from outside, 3 limits not met, 130 or 143 interrupted.
+    """
+
+    path: Path
+    report: dict[str, Any]
+    exit_code: int = 0
+
+    @property
+    def limits_met(self) -> bool:
+        """Whether the artifact keeps every limit that was asked for."""
+        return all(limit["kept"] for limit in self.report["limits"].values())
+
+    @property
+    def artifact(self) -> Path:
+        return self.path / "artifact"
+
+    def predict(self, data: Any) -> Predictions:
+        """Predictions for rows: a list of dicts, any table, or a path."""
+        return load(self.path).predict(data)
+
+
+def run(
+    data: Any,
+    target: str | None = None,
+    *,
+    test: Any = None,
+    validation: Any = None,
+    minutes: float = 10.0,
+    metric: str | None = None,
+    out: str | Path | None = None,
+    max_latency_ms: float | None = None,
+    max_size_mb: float | None = None,
+    max_accuracy_loss: float = 0.5,
+    group: str | None = None,
+    time: str | None = None,
+    weight: str | None = None,
+    folds: int | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    device: str = "auto",
+    exclude: Sequence[str] = (),
+    recipe: Mapping[str, Any] | str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    offline: bool = False,
+    cache: bool = True,
+    max_bad_share: float = 0.05,
+    watch: Watch | None = None,
+    command: str = "run",
+) -> Run:
+    """Finds, trains and exports the best model that `minutes` and the limits allow.
+
+    data, test, validation: a path (file, folder, zip, glob), pandas, polars or pyarrow tables, anything with the Arrow
+    interface, a Hugging Face Dataset, a list of dicts, or (arrays, labels). minutes: wall clock from this call to the
+    end of the report. recipe: nested fields or a YAML file; settings: {path: value}, as `--set`. watch: called with a
+    dict for everything that happens. Raises DataError for data that cannot be used and UsageError for wrong options.
+    """
+    from thrifty.automl.request import parse_settings, read_recipe
+
+    given = dict(read_recipe(Path(recipe))) if isinstance(recipe, (str, Path)) else dict(recipe or {})
+    wishes, meanings = parse_settings(settings or {})
+    for part, fields in wishes.items():
+        given[part] = {**given.get(part, {}), **fields}
+    return start(
+        {
+            "data": data, "target": target, "test": test, "validation": validation, "minutes": minutes, "metric": metric,
+            "max_latency_ms": max_latency_ms, "max_size_mb": max_size_mb, "max_accuracy_loss": max_accuracy_loss,
+            "group": group, "time": time, "weight": weight, "folds": folds, "seed": seed, "threads": threads,
+            "device": device, "exclude": tuple(exclude), "recipe": given, "meanings": meanings, "offline": offline,
+            "cache": cache, "max_bad_share": max_bad_share, "command": command,
+        },
+        out=Path(out) if out is not None else None,
+        watch=watch,
+    )  # fmt: skip
+
+
+def train(data: Any, target: str | None = None, *, recipe: Any = None, **options: Any) -> Run:
+    """Trains one recipe: what `recipe` and `settings` leave open takes its default. Options as for `run`."""
+    return run(data, target, recipe=recipe, **options, command="train")
+
+
+def start(
+    options: Mapping[str, Any], *, out: Path | None, watch: Watch | None = None, started: float | None = None
+) -> Run:
+    """Starts what the options ask for; `started` is the `time.time()` that the budget counts from."""
+    from thrifty.automl import run as automl
+
+    outcome = automl.start(options, out=out, watch=watch or _ignore, started=started or time_module.time())
+    return Run(outcome.path, outcome.report, outcome.exit_code)
+
+
+def resume(
+    run: str | Path, *, minutes: float | None = None, watch: Watch | None = None, started: float | None = None
+) -> Run:
+    """Goes on with a run that was interrupted or killed; `minutes` gives further minutes, to a finished one too."""
+    from thrifty.automl import run as automl
+
+    outcome = automl.resume(Path(run), minutes=minutes, watch=watch or _ignore, started=started or time_module.time())
+    return Run(outcome.path, outcome.report, outcome.exit_code)
+
+
+def _ignore(notice: dict[str, Any]) -> None:
+    """Watches nothing."""
+
+
+def open_run(path: str | Path) -> Run:
+    """An earlier run with its report. Raises StoreError when it has none yet."""
+    from thrifty.core.files import read_json
+    from thrifty.core.run_directory import open_run as open_directory
+
+    directory, _ = open_directory(Path(path))
+    if not directory.report.exists():
+        raise StoreError(f"{directory.path} has no report yet; finish it with: thrifty resume {directory.path}")
+    return Run(directory.path, read_json(directory.report))
+
+
+def load(path: str | Path, *, threads: int | None = None) -> Predictor:
+    """The predictor of a run directory or an artifact; needs no training library."""
+    from thrifty.runtime.predictor import Predictor
+
+    return Predictor.load(Path(path), threads=threads)
+
+
+def predict(run: str | Path, data: Any, *, out: str | Path | TextIO | None = None) -> Predictions | None:
+    """Predictions for `data`, in its order: returned, or written to `out` (.csv, .jsonl, .parquet; a stream gets CSV)."""
+    from thrifty.runtime.files import predict_to
+
+    return predict_to(load(run), data, Path(out) if isinstance(out, str) else out)
+
+
+def inspect(data: Any, target: str | None = None, **options: Any) -> dict[str, Any]:
+    """What is inferred from the data, and every problem in it, as plain values. Options as for `run`."""
+    from thrifty.automl.preparing import inspect as look
+
+    return look(data, target, **options)
+
+
+def evaluate(run: str | Path, data: Any) -> dict[str, Any]:
+    """Scores a model on labelled data: {"rows", "bad_rows", "metrics": {name: {"value", "low", "high"}}}."""
+    from thrifty.automl.evaluate import evaluate as score
+
+    return score(Path(run), data)
+
+
+def doctor() -> dict[str, Any]:
+    """What this machine and installation can do, as plain values."""
+    from thrifty.automl.doctor import examine
+
+    return examine()
+
+
+__all__ = [
+    "Run", "UsageError", "doctor", "evaluate", "inspect", "load", "open_run", "predict", "resume", "run", "start", "train",
+]  # fmt: skip

@@ -1,0 +1,29 @@
+"""A kernel model on dense features: strong on small and middle-sized tables, and on simple image and sound features."""
+
+from thrifty.automl.candidates.candidate import CLASSICAL, Candidate, Prior, feature_seconds, simple_blocks
+from thrifty.automl.facts import Facts
+from thrifty.recipe import Kernel, Preparation, Recipe
+
+
+def blocks_of(facts: Facts) -> tuple[str, ...]:
+    return tuple(b for b in simple_blocks(facts) if b not in ("tfidf", "text_statistics"))
+
+
+def recipe(facts: Facts) -> Recipe:
+    return Recipe(Preparation(blocks_of(facts)), Kernel(num_centers=min(3000, facts.num_rows)))
+
+
+def prior(facts: Facts) -> Prior:
+    centers = min(3000, facts.num_rows)
+    fit = facts.num_fits * (2.5e-11 * facts.num_rows * centers**2 + 4e-10 * centers**3)
+    skill = 0.4 if facts.num_texts else 0.7
+    return Prior(0.5 + feature_seconds(facts, blocks_of(facts)) + fit, skill=skill, spread=0.15)
+
+
+CANDIDATE = Candidate(
+    name="kernel",
+    engine=CLASSICAL,
+    unfit=lambda facts: None if blocks_of(facts) else "no column that it can use (it takes no text)",
+    recipe=recipe,
+    prior=prior,
+)

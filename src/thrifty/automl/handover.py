@@ -1,0 +1,261 @@
+"""From finished trials to what the user gets: members, refit, artifact, checks, test figures, report."""
+
+from __future__ import annotations
+
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thrifty.automl.ensemble import Member
+from thrifty.automl.members import Choice, Library, choose
+from thrifty.automl.session import Session
+from thrifty.engines.trial import PARITY_ROWS, parity_rows
+from thrifty.evaluation.calibration import Tuned, tune_decision
+from thrifty.evaluation.decisions import probabilities_of
+from thrifty.evaluation.findings import LimitFinding
+from thrifty.execution.job import Ended
+from thrifty.exporting import artifact as artifacts
+from thrifty.exporting import measure, verify
+from thrifty.runtime.predictor import Predictor
+from thrifty.tuning.trial import Trial
+
+HURRY_SECONDS = 6.0  # for everything after an interruption
+REPORT_SECONDS = 1.5
+TEST_BATCH = 256
+LIMITS_NOT_MET = 3
+
+
+@dataclass
+class Result:
+    """What was handed over and what was measured of it."""
+
+    choice: Choice
+    decision: Tuned | None = None
+    precision: str = "float32"
+    size_bytes: int = 0
+    latency: measure.Latency | None = None
+    parity: dict[str, Any] | None = None
+    int8: dict[str, Any] | None = None
+    limits: dict[str, LimitFinding] = field(default_factory=dict)
+    test_rows: np.ndarray | None = None
+    test_outputs: np.ndarray | None = None
+
+    @property
+    def limits_met(self) -> bool:
+        return all(limit.kept for limit in self.limits.values())
+
+
+def keep_best(session: Session, trial: int | None) -> None:
+    """Puts the trial's model in place as the artifact when it is the best so far."""
+    done = session.done()
+    if trial is None or not done or done[0].id != trial:
+        return
+    library = _library(session)
+    choice = choose(session, library, ensembles=False)
+    if choice.members[0].trial == trial:
+        write_artifact(session, choice.members, _decision(session, choice.members))
+        predictor = Predictor.load(session.directory.artifact, threads=session.facts.cores)
+        rows = session.dataset.splits.validation_rows[:32]
+        began = time.perf_counter()
+        predictor.values(session.dataset.columns(rows), len(rows))
+        _reserve(session, (time.perf_counter() - began) / max(1, len(rows)))
+
+
+def _library(session: Session) -> Library:
+    """The session's library of scored trials."""
+    if session.library is None:
+        session.library = Library(session)
+    return session.library
+
+
+def _reserve(session: Session, row_seconds: float) -> None:
+    """What to keep for the end: exporting, checks, the test part, the report."""
+    budget = session.clock.budget_seconds or 0.0
+    test = min(0.15 * budget, 2.0 * row_seconds * len(session.dataset.splits.test_rows))
+    checks = min(0.1 * budget, 2.0 * PARITY_ROWS * row_seconds)
+    session.search_clock.reserve_seconds = 1.5 + REPORT_SECONDS + 0.02 * budget + test + checks
+
+
+def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
+    """Finishes the run: everything that comes after the search. Returns the exit code and the report."""
+    from thrifty.automl.reporting import write_report
+
+    session.stage("choosing the model")
+    ends = time.monotonic() + HURRY_SECONDS
+
+    def left() -> float:
+        """Seconds for what is still to do before the report."""
+        if session.interruption.number is not None:
+            return ends - time.monotonic()
+        return session.clock.left() - REPORT_SECONDS
+
+    began = session.clock.elapsed()
+    library = _library(session)
+    choice = choose(session, library)
+    result = Result(choice)
+    result.decision = _decision(session, choice.members)
+    _refit(session, choice.members, left)
+    session.phases["refit"] = round(session.clock.elapsed() - began, 3)
+    began = session.clock.elapsed()
+    session.stage("exporting")
+    write_artifact(session, choice.members, result.decision)
+    _check(session, result)
+    if left() > 3.0:
+        from thrifty.automl.compression import try_int8
+
+        try_int8(session, result, left)
+    _measure(session, result, seconds=min(1.0, max(0.2, 0.1 * left())))
+    session.phases["export"] = round(session.clock.elapsed() - began, 3)
+    began = session.clock.elapsed()
+    if len(session.dataset.splits.test_rows):
+        session.stage("scoring the test part")
+        _score_test(session, result, left)
+    session.phases["test"] = round(session.clock.elapsed() - began, 3)
+    stopped = stopped if result.limits_met else "limits"
+    report = write_report(session, result, stopped)
+    if not session.request.cache:
+        shutil.rmtree(session.cache_folder(), ignore_errors=True)
+    session.study.record("run_finished", stopped_because=stopped)
+    return (0 if result.limits_met else LIMITS_NOT_MET), report
+
+
+def _decision(session: Session, members: Sequence[Member]) -> Tuned | None:
+    """How the mixed probabilities become classes, where the metric gains by it."""
+    if session.task == "regression":
+        return None
+    mixed = mixed_outputs(session, members)
+    tuned = tune_decision(session.metric, session.task, session.y_validation, mixed, session.weights_validation)
+    return tuned if tuned.decision is not None else None
+
+
+def mixed_outputs(session: Session, members: Sequence[Member]) -> np.ndarray:
+    """Outputs of the validation rows as the members together give them, by models that did not see those rows."""
+    mixed: np.ndarray = sum(m.weight * session.outputs(m.trial, m.temperature) for m in members)  # type: ignore[assignment]
+    return mixed
+
+
+def write_artifact(session: Session, members: Sequence[Member], decision: Tuned | None, folder: Path | None = None) -> None:
+    """Assembles the members' models into the artifact folder, whole or not at all."""
+    parts = [artifacts.Member(session.model_of(m.trial), m.weight, m.temperature) for m in members]
+    artifacts.assemble(
+        parts,
+        session.dataset.schema,
+        folder or session.directory.artifact,
+        decision=None if decision is None or decision.decision is None else decision.decision.to_json(),
+        threads=session.request.threads,
+    )
+    if folder is None:
+        trials = [m.trial for m in members]
+        session.study.record("artifact_written", trials[0], trials=trials)
+
+
+# ---- refit
+
+
+def _refit(session: Session, members: Sequence[Member], left: Any) -> None:
+    """Fits the members again on train and validation rows together, as long as there is time for each."""
+    if len(session.dataset.splits.rounds()) > 1:
+        return  # with cross-validation every model was fitted on all rows
+    trials = sorted((session.study.trial(m.trial) for m in members), key=lambda t: t.cost_seconds)
+    waiting: list[Trial] = []
+    spare = _end_seconds(session)
+    for trial in trials:
+        grown = 1.15 * len(session.dataset.splits.development_rows) / max(1, len(session.dataset.splits.rounds()[0][0]))
+        if grown * trial.cost_seconds + spare < left():
+            waiting.append(trial)
+    if not waiting or session.interruption.number is not None:
+        return
+    session.stage("fitting again on all rows")
+    running: dict[int, int] = {}
+    while (waiting or running) and session.interruption.number is None and left() > spare:
+        while waiting:
+            job = session.refit_job(waiting[0], left() - spare)
+            if job.cores > session.executor.free_cores():
+                break
+            running[session.executor.submit(job)] = waiting.pop(0).id
+        for update in session.executor.wait(min(0.5, max(0.0, left() - spare))):
+            if isinstance(update, Ended) and update.handle in running:
+                trial_id = running.pop(update.handle)
+                if update.outcome != "done":
+                    shutil.rmtree(session.directory.trial(trial_id) / "refit", ignore_errors=True)
+                    session.notes.append(f"trial {trial_id} was not fitted again on all rows: {update.why or update.outcome}")
+    for handle, trial_id in running.items():
+        session.executor.stop(handle, 0.0)
+        shutil.rmtree(session.directory.trial(trial_id) / "refit", ignore_errors=True)
+
+
+def _end_seconds(session: Session) -> float:
+    """What is kept for the end after a refit."""
+    return max(2.0, session.search_clock.reserve_seconds - REPORT_SECONDS)
+
+
+# ---- checks and measures
+
+
+def _check(session: Session, result: Result) -> None:
+    """Compares the artifact, from raw rows, with what the trained models said of them."""
+    parts = []
+    for member in result.choice.members:
+        path = session.model_of(member.trial).parent / "parity.npy"
+        if not path.exists():
+            return
+        scores = np.load(path, allow_pickle=False)
+        parts.append(member.weight * probabilities_of(session.task, scores, member.temperature))
+    expected = np.asarray(sum(parts))
+    rows = parity_rows(session.dataset.splits)
+    predictor = Predictor.load(session.directory.artifact, threads=session.facts.cores)
+    found = verify.parity(predictor, expected.reshape(len(rows), -1), session.dataset.columns(rows))
+    result.parity = found.to_json()
+
+
+def raw_rows(session: Session, rows: np.ndarray) -> list[dict[str, Any]]:
+    columns = session.dataset.columns(rows)
+    return [dict(zip(columns, cells)) for cells in zip(*columns.values())]
+
+
+def _measure(session: Session, result: Result, seconds: float) -> None:
+    """Times single raw rows, weighs the folder, and compares with the limits."""
+    predictor = Predictor.load(session.directory.artifact, threads=session.request.threads)
+    rows = raw_rows(session, parity_rows(session.dataset.splits)[:64])
+    result.latency = measure.latency(predictor, rows, seconds=seconds)
+    result.size_bytes = measure.size_bytes(session.directory.artifact)
+    request = session.request
+    if request.max_latency_ms is not None:
+        kept = result.latency.p50 <= request.max_latency_ms
+        result.limits["max_latency_ms"] = LimitFinding(request.max_latency_ms, result.latency.p50, kept)
+    if request.max_size_mb is not None:
+        megabytes = result.size_bytes / 1e6
+        result.limits["max_size_mb"] = LimitFinding(request.max_size_mb, megabytes, megabytes <= request.max_size_mb)
+    loss = 0.0 if result.int8 is None or not result.int8.get("kept") else float(result.int8["loss"])
+    result.limits["max_accuracy_loss"] = LimitFinding(request.max_accuracy_loss, loss, loss <= request.max_accuracy_loss)
+
+
+def _score_test(session: Session, result: Result, left: Any) -> None:
+    """Runs the artifact on the raw rows of the test part: all of them, or as many (at random) as there is time for."""
+    predictor = Predictor.load(session.directory.artifact, threads=session.facts.cores)
+    rows = session.dataset.splits.test_rows
+    order = np.random.default_rng(session.request.seed).permutation(rows)
+    outputs: list[np.ndarray] = []
+    done = 0
+    longest = 0.0
+    while done < len(order) and (done == 0 or left() > 1.2 * longest):
+        batch = order[done : done + TEST_BATCH]
+        began = time.perf_counter()
+        values, _ = predictor.values(session.dataset.columns(batch), len(batch))
+        longest = max(longest, time.perf_counter() - began)
+        outputs.append(values)
+        done += len(batch)
+    if done < len(order):
+        session.notes.append(f"the test figures are of {done} of {len(order)} test rows, drawn at random: time ran out")
+    kept = order[:done]
+    sort = np.argsort(kept)
+    result.test_rows = kept[sort]
+    result.test_outputs = np.concatenate(outputs)[sort]
+
+

@@ -1,0 +1,110 @@
+"""Which trials become the artifact: the best that keeps the limits, or an ensemble where it gains enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from thrifty.automl.ensemble import Member, Scored, select, single
+from thrifty.automl.session import Session
+from thrifty.evaluation.calibration import temperature
+from thrifty.tuning.policies.ladder import value_of
+
+MIN_GAIN = 0.002  # of what is lacking to a perfect score: what an ensemble must gain on validation
+OVERHEAD_BYTES = 30_000  # of an artifact beside its model: manifest, card, requirements
+LATENCY_ROWS = 12
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The members, the validated value of their mix, and whether they are expected to keep the limits."""
+
+    members: Sequence[Member]
+    value: float
+    fits: bool
+
+
+class Library:
+    """Finished trials with their calibrated outputs, sizes and latencies, each computed once."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._scored: dict[int, Scored] = {}
+
+    def scored(self, trial: int, value: float) -> Scored:
+        if trial not in self._scored:
+            session = self.session
+            scores = session.validation_scores(trial)
+            heat = temperature(session.task, session.y_validation, scores, session.weights_validation)
+            self._scored[trial] = Scored(
+                trial=trial,
+                predictions=session.outputs(trial, heat),
+                value=value,
+                temperature=heat,
+                size_bytes=self._size(trial),
+                latency_ms=self._latency(trial) if session.request.max_latency_ms is not None else 0.0,
+            )
+        return self._scored[trial]
+
+    def all(self) -> list[Scored]:
+        return [self.scored(t.id, float(value_of(t) or 0.0)) for t in self.session.done()]
+
+    def _size(self, trial: int) -> int:
+        from thrifty.exporting.measure import size_bytes
+
+        return size_bytes(self.session.model_of(trial)) + OVERHEAD_BYTES
+
+    def _latency(self, trial: int) -> float:
+        """Milliseconds of one raw row through the trial's model alone, the median of a few."""
+        from thrifty.runtime.graph import Graph
+
+        session = self.session
+        graph = Graph.load(session.model_of(trial), threads=session.request.threads)
+        rows = session.dataset.splits.validation_rows[:LATENCY_ROWS]
+        taken = []
+        for row in rows:
+            columns = session.dataset.columns(np.array([row]))
+            began = time.perf_counter()
+            graph.scores(columns, 1)
+            taken.append(time.perf_counter() - began)
+        return 1000 * float(np.median(taken))
+
+
+def fits_limits(session: Session, chosen: Sequence[Scored]) -> bool:
+    """Whether trials together are expected to keep the limits on size and latency."""
+    request = session.request
+    if request.max_size_mb is not None and sum(s.size_bytes for s in chosen) > request.max_size_mb * 1e6:
+        return False
+    return request.max_latency_ms is None or sum(s.latency_ms for s in chosen) <= request.max_latency_ms
+
+
+def choose(session: Session, library: Library, *, ensembles: bool = True) -> Choice:
+    """The members to hand over. Where no trial keeps the limits, the one that comes nearest, and `fits` is false."""
+    scored = library.all()
+    fitting = [s for s in scored if fits_limits(session, [s])]
+    if not fitting:
+        nearest = min(scored, key=lambda s: _excess(session, s))
+        return Choice(single(nearest), nearest.value, fits=False)
+    best = fitting[0].value
+    members, value = select(
+        fitting if ensembles else fitting[:1],
+        session.scorer,
+        fits=lambda chosen: fits_limits(session, chosen),
+        min_gain=MIN_GAIN * abs(session.perfect - best),
+        seed=session.request.seed,
+    )
+    return Choice(members, value, fits=True)
+
+
+def _excess(session: Session, scored: Scored) -> float:
+    """How far a trial is over its limits, as the largest ratio."""
+    request = session.request
+    ratios = [0.0]
+    if request.max_size_mb is not None:
+        ratios.append(scored.size_bytes / (request.max_size_mb * 1e6))
+    if request.max_latency_ms is not None:
+        ratios.append(scored.latency_ms / request.max_latency_ms)
+    return max(ratios)

@@ -1,0 +1,148 @@
+"""The plan of a run: which candidates fit, what the user's wishes leave of their spaces, and what to reserve."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from thrifty.automl.candidates import candidate as registry
+from thrifty.automl.candidates.candidate import Candidate
+from thrifty.automl.facts import Facts
+from thrifty.core.errors import UsageError
+from thrifty.core.space import Choice, Domain, Float, Int
+from thrifty.recipe import Recipe, override, space_of, to_json
+from thrifty.tuning.policies.ladder import Arm
+
+NETWORK_OVERHEAD_SECONDS = 2.5  # opening, export and writing around an elastic trial
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A candidate that takes part: its first recipe with the user's wishes in it, and what is left to search."""
+
+    candidate: Candidate
+    recipe: Recipe
+    space: Mapping[str, Domain]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """planned: the candidates that take part; skipped: the others, each with the reason."""
+
+    planned: Mapping[str, Planned]
+    skipped: Mapping[str, str]
+
+
+def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str]) -> Plan:
+    """Fits the ladder to the data and the user's wishes.
+
+    wishes: {path: value or domain}, as `parse_wishes` gives them. Raises UsageError for an unknown candidate, a path
+    that no candidate has, or when nothing is left.
+    """
+    for name in excluded:
+        if name not in registry.NAMES:
+            raise UsageError(f"there is no candidate {name!r} to exclude; there are {', '.join(registry.NAMES)}")
+    kind = wishes.get("model.kind")
+    used: set[str] = set()
+    planned: dict[str, Planned] = {}
+    skipped: dict[str, str] = {}
+    for name in registry.NAMES:
+        candidate = registry.load(name)
+        reason = "excluded" if name in excluded else candidate.unfit(facts)
+        if reason is not None:
+            skipped[name] = reason
+            continue
+        recipe, space, applied = _apply(candidate.recipe(facts), wishes)
+        if kind is not None and recipe.model.kind != kind and name != "baseline":
+            skipped[name] = f"the recipe asks for {kind}"
+            continue
+        used |= applied
+        planned[name] = Planned(candidate, recipe, space)
+    for path in wishes:
+        if path not in used and path != "model.kind":
+            raise UsageError(f"no candidate that fits this data has a field {path!r}; see docs/recipes.md")
+    if not planned or set(planned) == {"baseline"} and "baseline" not in (kind, *excluded) and kind is not None:
+        raise UsageError("no candidate is left: " + "; ".join(f"{k}: {v}" for k, v in skipped.items()))
+    return Plan(planned, skipped)
+
+
+def _apply(recipe: Recipe, wishes: Mapping[str, Any]) -> tuple[Recipe, dict[str, Domain], set[str]]:
+    """The recipe and space with the wishes that concern it, and which those are."""
+    plain = to_json(recipe)
+    space = space_of(recipe)
+    applied: set[str] = set()
+    for path, wish in wishes.items():
+        part, _, name = path.partition(".")
+        if path == "model.kind" or not isinstance(plain.get(part), dict) or name not in plain[part]:
+            continue
+        applied.add(path)
+        if isinstance(wish, (Float, Int, Choice)):
+            space[path] = wish
+            if not wish.contains(plain[part][name]):
+                recipe = override(recipe, {path: wish.from_unit(0.5 if not isinstance(wish, Choice) else 0)})
+        else:
+            space.pop(path, None)
+            recipe = override(recipe, {path: wish})
+    return recipe, space, applied
+
+
+def parse_wishes(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flattens a nested recipe into {path: value or domain}.
+
+    A list narrows a field to a choice; {low, high, log} to a range. Raises UsageError for anything else nested deeper.
+    """
+    wishes: dict[str, Any] = {}
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping) and {"low", "high"} <= set(value):
+            numbers = (value["low"], value["high"])
+            whole = all(isinstance(v, int) for v in numbers)
+            wishes[path] = (Int if whole else Float)(*numbers, log=bool(value.get("log", False)))
+        elif isinstance(value, Mapping):
+            if prefix:
+                raise UsageError(f"recipe field {path!r} is nested too deep; fields are PART.NAME")
+            wishes |= parse_wishes(value, f"{path}.")
+        elif isinstance(value, list) and path != "preparation.blocks":
+            wishes[path] = Choice(*value)
+        else:
+            wishes[path] = value
+    return wishes
+
+
+def arms(plan: Plan, facts: Facts) -> list[Arm]:
+    """What the ladder policy needs to know of each planned candidate."""
+    found = []
+    for name, planned in plan.planned.items():
+        prior = planned.candidate.prior(facts)
+        fixed_seconds = planned.recipe.training is not None and planned.recipe.training.seconds is not None
+        found.append(
+            Arm(
+                name=name,
+                space=planned.space,
+                seconds=prior.seconds,
+                skill=prior.skill,
+                spread=prior.spread,
+                cores=facts.cores if planned.candidate.all_cores else 1,
+                elastic=prior.elastic and not fixed_seconds,
+                overhead_seconds=NETWORK_OVERHEAD_SECONDS if prior.elastic else 0.0,
+            )
+        )
+    return found
+
+
+def recipe_of(plan: Plan, config: Mapping[str, Any], seed: int) -> Recipe:
+    """The concrete recipe of a trial's configuration."""
+    planned = plan.planned[config["candidate"]]
+    values = {path: value for path, value in config.items() if path != "candidate"}
+    return dataclasses.replace(override(planned.recipe, values), seed=seed)
+
+
+def only_one(plan: Plan, facts: Facts) -> Plan:
+    """The plan with the one candidate that is believed best, for training a single recipe."""
+    names = [name for name in plan.planned if name != "baseline"] or list(plan.planned)
+    best = max(names, key=lambda name: plan.planned[name].candidate.prior(facts).skill)
+    others = {name: "one recipe was asked for" for name in plan.planned if name != best}
+    planned = plan.planned[best]
+    return Plan({best: Planned(planned.candidate, planned.recipe, {})}, {**plan.skipped, **others})

@@ -1,0 +1,145 @@
+"""What a run was asked for: one frozen value that goes to request.json and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from thrifty.core.errors import UsageError
+
+MIN_MINUTES = 1 / 60
+
+
+@dataclass(frozen=True)
+class Request:
+    """data, test, validation: paths. minutes: wall clock of the whole command. Limits: milliseconds, 10^6 bytes, points.
+
+    recipe: nested wishes (`{"model": {"width": 32}}`); meanings: {column: meaning}. command: `run`, or `train` for the
+    one recipe. max_bad_share: the share of rows that may be set aside, 0 to 1.
+    """
+
+    data: str
+    target: str | None = None
+    test: str | None = None
+    validation: str | None = None
+    minutes: float = 10.0
+    metric: str | None = None
+    max_latency_ms: float | None = None
+    max_size_mb: float | None = None
+    max_accuracy_loss: float = 0.5
+    group: str | None = None
+    time: str | None = None
+    weight: str | None = None
+    folds: int | None = None
+    seed: int = 0
+    threads: int = 1
+    device: str = "auto"
+    exclude: tuple[str, ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    offline: bool = False
+    cache: bool = True
+    max_bad_share: float = 0.05
+    command: str = "run"
+
+    def __post_init__(self) -> None:
+        for name in ("minutes", "max_latency_ms", "max_size_mb"):
+            value = getattr(self, name)
+            if value is not None and not (0 < value < math.inf):
+                raise UsageError(f"{_option(name)} must be a positive number, not {value!r}")
+        if self.minutes < MIN_MINUTES:
+            raise UsageError(f"--minutes {self.minutes:g} is less than a second; give at least {MIN_MINUTES:.3f}")
+        if not 0 <= self.max_accuracy_loss <= 100:
+            raise UsageError(f"--max-accuracy-loss must be between 0 and 100 points, not {self.max_accuracy_loss!r}")
+        if not 0 <= self.max_bad_share < 1:
+            raise UsageError(f"--max-bad-share must be at least 0 and below 1, not {self.max_bad_share!r}")
+        if self.folds is not None and not 2 <= self.folds <= 50:
+            raise UsageError(f"--folds must be between 2 and 50, not {self.folds!r}")
+        if not 1 <= self.threads <= 1024:
+            raise UsageError(f"--threads must be at least 1, not {self.threads!r}")
+        if self.command not in ("run", "train"):
+            raise UsageError(f"the command must be run or train, not {self.command!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "exclude": list(self.exclude)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Request:
+        names = {f.name for f in dataclasses.fields(cls)}
+        given = {k: v for k, v in value.items() if k in names}
+        return cls(**{**given, "exclude": tuple(given.get("exclude", ()))})
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def parse_settings(settings: Mapping[str, Any] | list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Splits `path=value` settings into (nested recipe wishes, column meanings).
+
+    `schema.COLUMN=meaning` overrides a column; every other path is PART.FIELD of a recipe. Values are read as YAML.
+    """
+    import yaml
+
+    if isinstance(settings, Mapping):
+        pairs = [(str(path), value) for path, value in settings.items()]
+    else:
+        pairs = []
+        for setting in settings:
+            path, equals, text = setting.partition("=")
+            if not equals or not path:
+                raise UsageError(f"--set {setting!r} is not of the form path=value")
+            try:
+                pairs.append((path, _numbers(yaml.safe_load(text))))
+            except yaml.YAMLError as error:
+                raise UsageError(f"--set {path}: the value {text!r} cannot be read: {error}") from error
+    recipe: dict[str, Any] = {}
+    meanings: dict[str, str] = {}
+    for path, value in pairs:
+        part, _, name = path.partition(".")
+        if not name:
+            raise UsageError(f"--set {path}: a path is PART.FIELD, like model.width or schema.COLUMN")
+        if part == "schema":
+            meanings[name] = str(value)
+        elif part in ("model", "training", "preparation"):
+            recipe.setdefault(part, {})[name] = value
+        else:
+            raise UsageError(f"--set {path}: the part before the dot must be schema, preparation, model or training")
+    return recipe, meanings
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The nested wishes of a YAML recipe file. Raises UsageError when it cannot be read as a mapping."""
+    import yaml
+
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--recipe {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"--recipe {path} is not YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise UsageError(f"--recipe {path} must hold a mapping like `model: {{kind: trees}}`, not {type(tree).__name__}")
+    for part in tree:
+        if part not in ("model", "training", "preparation"):
+            raise UsageError(f"--recipe {path}: {part!r} is no part of a recipe; parts are preparation, model, training")
+    plain: dict[str, Any] = _numbers(tree)
+    return plain
+
+
+def _numbers(value: Any) -> Any:
+    """YAML 1.1 reads 1e-4 as text; here it is a number."""
+    if isinstance(value, dict):
+        return {str(k): _numbers(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_numbers(v) for v in value]
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,317 @@
+"""A run from the first word to the last byte: prepare, plan, search, hand over.
+
+`start` begins a run in a new directory, `resume` goes on with one. What happens is told to a watcher as dicts with
+`kind`: said, stage, trial_started, epoch, trial_finished, trial_failed, artifact_written.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from thrifty.automl.interruption import Interruption, StoppableClock
+from thrifty.automl.request import Request
+from thrifty.core import run_directory
+from thrifty.core.errors import DataError, ExternalError, MissingExtraError, ThriftyError, UsageError
+from thrifty.core.files import read_json, write_json
+from thrifty.core.run_directory import RunDirectory
+
+if os.name == "nt":
+    raise ImportError("thrifty trains on Linux and macOS; on Windows use WSL")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: where it is, its report, and the exit code of the command."""
+
+    path: Path
+    report: dict[str, Any]
+    exit_code: int
+
+
+class Interrupted(ThriftyError):
+    """A signal came before there was any model to save."""
+
+    def __init__(self, directory: RunDirectory, interruption: Interruption) -> None:
+        super().__init__(f"interrupted before there was a model; go on with: thrifty resume {directory.path}")
+        self.exit_code = interruption.exit_code
+
+
+def start(options: Mapping[str, Any], *, out: Path | None, watch: Any, started: float) -> Outcome:
+    """Begins a run. A run whose data or options cannot be used leaves nothing behind."""
+    sources = {name: options.get(name) for name in ("data", "test", "validation")}
+    paths = {name: _path_of(source) for name, source in sources.items()}
+    request = Request(**{**options, **{n: (p or ("" if n == "data" else None)) for n, p in paths.items()}})
+    name = Path(paths["data"]).name.split(".")[0] if paths["data"] else "data"
+    directory = run_directory.create(out, name or "data", request.to_json())
+    try:
+        need_extra()
+        request = _keep_tables(directory, request, sources, paths)
+        return _go(directory, request, watch, started, request.minutes * 60, resumed=False)
+    except (DataError, UsageError):
+        run_directory.discard(directory)
+        raise
+
+
+def resume(path: Path, *, minutes: float | None, watch: Any, started: float) -> Outcome:
+    """Goes on with the run at `path`: with what was left of its minutes, or with further ones."""
+    directory, asked = run_directory.open_run(path)
+    request = Request.from_json(asked)
+    spent = _spent_seconds(directory)
+    finished = directory.report.exists() and not (directory.path / "unfinished").exists()
+    if minutes is None and finished:
+        report = read_json(directory.report)
+        watch({"kind": "said", "text": f"{directory.path} is finished; give it more time with --minutes"})
+        return Outcome(directory.path, report, 0)
+    budget = minutes * 60 if minutes is not None else request.minutes * 60 - spent
+    if minutes is not None:
+        request = replace(request, minutes=minutes)
+    need_extra()
+    return _go(directory, request, watch, started, max(budget, 5.0), resumed=True, spent_before=spent)
+
+
+def need_extra() -> None:
+    """Raises MissingExtraError when what training needs is not installed."""
+    from importlib.util import find_spec
+
+    for package in ("sqlalchemy", "scipy", "sklearn", "lightgbm", "torch", "onnx"):
+        if find_spec(package) is None:
+            raise MissingExtraError("training", "train", package)
+
+
+def _path_of(source: Any) -> str | None:
+    """The absolute path (or glob) that a source names, None for tables in memory and for nothing."""
+    if isinstance(source, (str, Path)):
+        return os.path.abspath(source)
+    return None
+
+
+def _keep_tables(
+    directory: RunDirectory, request: Request, sources: Mapping[str, Any], paths: Mapping[str, str | None]
+) -> Request:
+    """Writes tables that were handed over in memory into the run directory, so that a resumed run has them."""
+    from thrifty.automl.preparing import write_source
+
+    kept: dict[str, Any] = {}
+    for name, source in sources.items():
+        if source is None or paths[name] is not None:
+            continue
+        written, target = write_source(source, directory.path / "input", name)
+        kept[name] = str(written)
+        if name == "data" and request.target is None and target is not None:
+            kept["target"] = target
+    if kept:
+        request = replace(request, **kept)
+        write_json(directory.request, {"format": run_directory.FORMAT, **request.to_json()})
+    return request
+
+
+def _spent_seconds(directory: RunDirectory) -> float:
+    """Seconds that earlier sittings took, by the last event."""
+    from thrifty.core.events import Event
+
+    if not directory.events.exists():
+        return 0.0
+    import json
+
+    last = 0.0
+    for line in directory.events.read_bytes().splitlines()[-20:]:
+        try:
+            last = max(last, Event.from_json(json.loads(line)).time_seconds)
+        except (ValueError, KeyError):
+            continue
+    return last
+
+
+def _go(
+    directory: RunDirectory,
+    request: Request,
+    watch: Any,
+    started: float,
+    budget_seconds: float,
+    *,
+    resumed: bool,
+    spent_before: float = 0.0,
+) -> Outcome:
+    from thrifty.automl.candidates.candidate import CLASSICAL, PYTORCH
+    from thrifty.automl.handover import hand_over
+    from thrifty.execution.processes import ProcessExecutor
+
+    unfinished = directory.path / "unfinished"
+    unfinished.touch()
+    with Interruption() as interruption, ProcessExecutor(log_folder=directory.logs) as executor:
+        executor.warm(CLASSICAL[1])
+        executor.warm(PYTORCH[1])
+        clock = StoppableClock(budget_seconds, started, interruption)
+        with _session(directory, request, watch, clock, interruption, executor, spent_before, resumed) as session:
+            stopped = _search(session)
+            if interruption.number is not None:
+                stopped = "interrupted"
+            if not session.done():
+                _no_model(session)
+            exit_code, report = hand_over(session, stopped)
+            if interruption.number is None:
+                unfinished.unlink(missing_ok=True)
+    return Outcome(directory.path, report, interruption.exit_code or exit_code)
+
+
+def _no_model(session: Any) -> None:
+    """Raises what ends a run that has nothing to hand over."""
+    from thrifty.tuning.trial import State
+
+    if session.interruption.number is not None:
+        raise Interrupted(session.directory, session.interruption)
+    failures = [t for t in session.study.trials if t.state is State.FAILED]
+    if failures:
+        reasons = "; ".join(f"{t.config['candidate']}: {t.why}" for t in failures[:3])
+        raise ExternalError(f"every candidate failed ({reasons}); see {session.directory.logs}")
+    raise ExternalError(
+        f"no model was ready in {session.clock.budget_seconds:.0f} seconds; "
+        f"give it more: thrifty resume {session.directory.path} --minutes {max(1, round(session.request.minutes * 2))}"
+    )
+
+
+@contextmanager
+def _session(
+    directory: RunDirectory,
+    request: Request,
+    watch: Any,
+    clock: StoppableClock,
+    interruption: Interruption,
+    executor: Any,
+    spent_before: float,
+    resumed: bool,
+) -> Iterator[Any]:
+    """Prepares the data (or opens what was prepared), plans, and opens the study."""
+    from thrifty.automl import facts as facts_of
+    from thrifty.automl import plan as planning
+    from thrifty.automl.preparing import prepared
+    from thrifty.automl.session import Session
+    from thrifty.core.budget import Clock
+    from thrifty.evaluation.metrics import METRICS, choose_metric, metric_for
+    from thrifty.models.weights import found as weights_found
+    from thrifty.tuning.study import Study
+
+    began = clock.elapsed()
+    dataset, found = prepared(directory, request, clock, watch)
+    if interruption.number is not None:
+        raise Interrupted(directory, interruption)
+    facts = facts_of.gather(dataset, weights_found(), request.seed)
+    plan = planning.make(facts, planning.parse_wishes(request.recipe), request.exclude)
+    if request.command == "train":
+        plan = planning.only_one(plan, facts)
+    metric, reason = _metric(request, dataset, choose_metric, metric_for)
+    watch({"kind": "said", "text": f"metric: {metric} ({reason})"})
+    direction = "" if METRICS[metric].sign > 0 else "negative_"
+    study = Study(
+        None,
+        metric=f"{direction}{metric}",
+        direction="maximize",
+        seed=request.seed,
+        folder=directory.path,
+        clock=Clock(None, clock.started),
+    )
+    with study:
+        session = Session(
+            directory, request, clock, interruption, watch, executor, dataset, facts, plan, metric, reason, study, found,
+            spent_before,
+        )  # fmt: skip
+        session.phases["data"] = round(clock.elapsed() - began, 3)
+        yield session
+
+
+def _metric(request: Request, dataset: Any, choose_metric: Any, metric_for: Any) -> tuple[str, str]:
+    import numpy as np
+
+    task = str(dataset.schema.task)
+    if request.metric is not None:
+        return metric_for(request.metric, task).name, "asked for"
+    counts: list[int] = []
+    if dataset.schema.classes:
+        y = dataset.targets(dataset.splits.development_rows)
+        counts = (y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=len(dataset.schema.classes))).tolist()
+    name, reason = choose_metric(task, counts)
+    return name, reason
+
+
+def _search(session: Any) -> str:
+    """Runs the search; returns why it stopped: budget, converged or interrupted."""
+    from thrifty.automl import plan as planning
+    from thrifty.automl.handover import keep_best
+    from thrifty.core.budget import Budget
+    from thrifty.tuning.policies.ladder import Ladder
+    from thrifty.tuning.search import search
+
+    session.stage("searching")
+    began = session.clock.elapsed()
+    policy = Ladder(
+        planning.arms(session.plan, session.facts),
+        baseline="baseline",
+        perfect=session.perfect,
+        reserve_seconds=lambda: 0.0,
+        free_cores=session.executor.free_cores,
+        seed=session.request.seed,
+    )
+    budget = Budget(trials=len(session.plan.planned)) if session.request.command == "train" else None
+    grace = min(5.0, max(1.0, 0.03 * (session.clock.budget_seconds or 0.0)))
+    why = "budget"
+    events = search(
+        session.study, policy, session.executor, session.job_of, session.search_clock, budget, grace_seconds=grace
+    )
+    for event in events:
+        _tell(session, event)
+        if event.kind in ("trial_finished", "trial_paused"):
+            keep_best(session, event.trial)
+        if event.kind == "search_finished":
+            why = event.payload["why"]
+    session.phases["search"] = round(session.clock.elapsed() - began, 3)
+    if session.request.command == "train":
+        return "converged"
+    return why if why in ("budget", "converged") else "budget"
+
+
+def _tell(session: Any, event: Any) -> None:
+    """Turns an event of the study into a notice for the watcher."""
+    from thrifty.evaluation.metrics import signed
+    from thrifty.evaluation.words import value_text
+    from thrifty.tuning.policies.ladder import value_of
+    if event.trial is None:
+        return
+    trial = session.study.trial(event.trial)
+    notice: dict[str, Any] = {"candidate": trial.config["candidate"], "trial": trial.id, **session.times()}
+    if event.kind == "trial_started":
+        session.watch({"kind": "trial_started", **notice})
+    elif event.kind == "epoch_finished":
+        score = value_text(session.metric, signed(session.metric, event.payload["value"]))
+        session.watch({"kind": "epoch", "epoch": event.payload["epoch"], "score": score, **notice})
+    elif event.kind == "trial_failed":
+        session.watch({"kind": "trial_failed", "why": trial.why, **notice})
+    elif event.kind == "trial_finished":
+        done = session.done()
+        own = [t for t in done if t.config["candidate"] == trial.config["candidate"]]
+        score = value_text(session.metric, signed(session.metric, value_of(trial)))
+        best = done[0] if done else trial
+        session.watch(
+            {
+                "kind": "trial_finished",
+                "score": score,
+                "seconds": trial.cost_seconds,
+                "is_best": best.id == trial.id,
+                "is_candidates_best": bool(own) and own[0].id == trial.id,
+                "best": value_text(session.metric, signed(session.metric, value_of(best))),
+                "best_candidate": best.config["candidate"],
+                **notice,
+            }
+        )
+
+
+def command_line(request: Request, directory: RunDirectory) -> list[str]:
+    """The words that made this run, for the report."""
+    if Path(sys.argv[0]).name in ("thrifty", "__main__.py"):
+        return ["thrifty", *sys.argv[1:]]
+    return ["thrifty", request.command, request.data, "--minutes", f"{request.minutes:g}"]

@@ -1,0 +1,201 @@
+"""What a run holds while it goes on: its directory, data, plan, study and clock in one place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thrifty.automl import plan as planning
+from thrifty.automl.facts import Facts
+from thrifty.automl.interruption import Interruption, StoppableClock
+from thrifty.automl.plan import Plan
+from thrifty.automl.request import Request
+from thrifty.core.budget import Clock
+from thrifty.core.files import write_json
+from thrifty.core.run_directory import RunDirectory
+from thrifty.core.seeds import derive
+from thrifty.data.dataset import Dataset
+from thrifty.evaluation.decisions import probabilities_of
+from thrifty.evaluation.metrics import METRICS, positive_of, scorer
+from thrifty.execution.job import Job
+from thrifty.execution.processes import ProcessExecutor
+from thrifty.recipe import to_json
+from thrifty.tuning.policies.ladder import value_of
+from thrifty.tuning.policy import Purchase
+from thrifty.tuning.study import Study
+from thrifty.tuning.trial import State, Trial
+
+Watch = Callable[[dict[str, Any]], None]
+
+
+class SearchClock(Clock):
+    """What the search has left: the run's time less what the rest of it is expected to take."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock.budget_seconds, clock.started)
+        self._clock = clock
+        self.reserve_seconds = 2.0
+
+    def left(self) -> float:
+        return self._clock.left() - self.reserve_seconds
+
+
+@dataclass
+class Session:
+    """One run in progress.
+
+    spent_before_seconds: what earlier sittings of a resumed run took. notes: sentences for the report.
+    phases: seconds by what they went to.
+    """
+
+    directory: RunDirectory
+    request: Request
+    clock: StoppableClock
+    interruption: Interruption
+    watch: Watch
+    executor: ProcessExecutor
+    dataset: Dataset
+    facts: Facts
+    plan: Plan
+    metric: str
+    metric_reason: str
+    study: Study
+    findings: Any = None
+    spent_before_seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    phases: dict[str, float] = field(default_factory=dict)
+    library: Any = None
+
+    def __post_init__(self) -> None:
+        self.search_clock = SearchClock(self.clock)
+        splits = self.dataset.splits
+        self.y_validation = self.dataset.targets(splits.validation_rows)
+        self.weights_validation = self.dataset.weights(splits.validation_rows)
+
+    @property
+    def task(self) -> str:
+        return str(self.dataset.schema.task)
+
+    @property
+    def perfect(self) -> float:
+        return 1.0 if METRICS[self.metric].sign > 0 else 0.0
+
+    @property
+    def positive(self) -> int | None:
+        """The class that average precision looks for."""
+        if self.task != "binary":
+            return None
+        return positive_of(self.class_counts())
+
+    def class_counts(self) -> list[int]:
+        """Rows per class of the development part."""
+        if self.task == "regression":
+            return []
+        y = self.dataset.targets(self.dataset.splits.development_rows)
+        if y.ndim == 2:
+            return [int(n) for n in y.sum(axis=0)]
+        return [int(n) for n in np.bincount(y, minlength=len(self.dataset.schema.classes))]
+
+    def scorer(self, rows: np.ndarray | None = None) -> Callable[[np.ndarray], float]:
+        """The metric of outputs of (some of) the validation rows, higher is better."""
+        sign = METRICS[self.metric].sign
+        y, weights = self.y_validation, self.weights_validation
+        if rows is not None:
+            y, weights = y[rows], None if weights is None else weights[rows]
+        of = scorer(self.metric, self.task, y, None, weights, self.positive)
+        return lambda outputs: sign * of(outputs)
+
+    def cache_folder(self) -> Path:
+        """Where computed features are kept: for later runs too, or with --no-cache for this one alone."""
+        if not self.request.cache:
+            return self.directory.path / "cache"
+        named = os.environ.get("THRIFTY_CACHE")
+        return Path(named) if named else Path.home() / ".cache" / "thrifty"
+
+    def say(self, text: str) -> None:
+        self.watch({"kind": "said", "text": text})
+
+    def stage(self, name: str) -> None:
+        self.watch({"kind": "stage", "stage": name, **self.times()})
+
+    def times(self) -> dict[str, Any]:
+        return {
+            "elapsed_seconds": self.clock.elapsed(),
+            "budget_seconds": self.clock.budget_seconds,
+            "metric": self.metric,
+        }
+
+    # ---- trials
+
+    def done(self) -> list[Trial]:
+        """Trials with a validated value and a model on disk, best first."""
+        found = [
+            t
+            for t in self.study.trials
+            if t.state is State.DONE and value_of(t) is not None and (self.model_of(t.id) / "model.json").exists()
+        ]
+        return sorted(found, key=lambda t: (-float(value_of(t) or 0.0), t.id))
+
+    def model_of(self, trial: int) -> Path:
+        """The folder of a trial's model: refitted on all development rows where that was done."""
+        refitted = self.directory.trial(trial) / "refit" / "model"
+        return refitted if (refitted / "model.json").exists() else self.directory.trial(trial) / "model"
+
+    def validation_scores(self, trial: int) -> np.ndarray:
+        return np.load(self.directory.trial(trial) / "validation.npy", allow_pickle=False)
+
+    def outputs(self, trial: int, temperature: float) -> np.ndarray:
+        """Calibrated probabilities [V, K], or values [V], of the validation rows."""
+        return probabilities_of(self.task, self.validation_scores(trial), temperature)
+
+    def job_of(self, trial: Trial, purchase: Purchase) -> Job:
+        """The job that fits a new trial on the train rows."""
+        folder = self.directory.trial(trial.id)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        recipe = to_json(planning.recipe_of(self.plan, trial.config, derive(self.request.seed, "trial", trial.id)))
+        write_json(folder / "recipe.json", recipe)
+        left = self.search_clock.left()
+        return self._job(str(trial.config["candidate"]), folder, recipe, "train", left)
+
+    def refit_job(self, trial: Trial, seconds: float) -> Job:
+        """The job that fits a trial's recipe again, on train and validation rows, as it was chosen."""
+        from thrifty.core.files import read_json
+
+        folder = self.directory.trial(trial.id)
+        refit = folder / "refit"
+        shutil.rmtree(refit, ignore_errors=True)
+        refit.mkdir()
+        if (folder / "chosen.json").exists():
+            shutil.copy(folder / "chosen.json", refit / "chosen.json")
+        recipe = read_json(folder / "recipe.json")
+        return self._job(str(trial.config["candidate"]), refit, recipe, "development", seconds)
+
+    def _job(self, candidate: str, folder: Path, recipe: dict[str, Any], rows: str, seconds: float) -> Job:
+        planned = self.plan.planned[candidate].candidate
+        entry, preload = planned.engine
+        arguments = {
+            "data": str(self.directory.data),
+            "folder": str(folder),
+            "recipe": recipe,
+            "rows": rows,
+            "metric": self.metric,
+            "cache": str(self.cache_folder()),
+            "seconds": max(0.5, seconds - 0.5),
+            "device": self.request.device,
+            "offline": self.request.offline,
+        }
+        return Job(
+            entry=entry,
+            arguments=arguments,
+            preload=preload,
+            cores=min(self.executor.cores, self.facts.cores) if planned.all_cores else 1,
+            seconds=max(1.0, seconds + 5.0),
+            label=candidate,
+        )

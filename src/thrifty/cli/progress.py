@@ -1,0 +1,120 @@
+"""Progress of a run: a live table on a terminal, one line an event elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+    from rich.live import Live
+
+WIDTH = 80
+MOST_ROWS = 12
+
+
+class Progress:
+    """Shows a run's notices: mappings with `kind` and what belongs to it (see `automl/run.py`)."""
+
+    def __init__(self, *, to_stderr: bool) -> None:
+        self.stream = sys.stderr if to_stderr else sys.stdout
+        self.state: dict[str, Any] = {"stage": "starting", "candidates": {}}
+        self.console: Console | None = None
+        self.live: Live | None = None
+        self.shown = 0.0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def show(self, notice: dict[str, Any]) -> None:
+        """Takes one notice: remembered for the table, or printed as a line where there is no terminal."""
+        if notice["kind"] == "said":
+            self._say(notice["text"])
+            return
+        self._remember(notice)
+        if self.stream.isatty():
+            self._refresh()
+        elif notice["kind"] in ("trial_finished", "trial_failed", "stage", "artifact_written"):
+            line = self._line(notice)
+            if line:
+                print(line, file=self.stream, flush=True)
+
+    def _say(self, text: str) -> None:
+        if self.live is not None:
+            self.live.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def _remember(self, notice: dict[str, Any]) -> None:
+        kind, state = notice["kind"], self.state
+        state["now"] = time.time()
+        for name in ("elapsed_seconds", "budget_seconds", "metric", "best", "best_candidate", "stage"):
+            if name in notice:
+                state[name] = notice[name]
+        if "candidate" not in notice:
+            return
+        row = state["candidates"].setdefault(notice["candidate"], {"trials": 0, "best": None, "seconds": 0.0, "state": ""})
+        row["state"] = {"trial_started": "running", "trial_finished": "done", "trial_failed": "failed"}.get(kind, row["state"])
+        if kind == "epoch":
+            row["state"] = f"epoch {notice['epoch']}: {notice['score']}"
+        if kind == "trial_finished":
+            row["trials"] += 1
+            row["seconds"] += notice["seconds"]
+            if notice.get("is_candidates_best"):
+                row["best"] = notice["score"]
+
+    def _line(self, notice: dict[str, Any]) -> str:
+        at = f"{notice.get('elapsed_seconds', 0.0):6.1f} s"
+        if notice["kind"] == "stage":
+            return f"{at}  {notice['stage']}"
+        if notice["kind"] == "trial_failed":
+            return f"{at}  {notice['candidate']}: failed: {notice['why']}"[: WIDTH * 3]
+        if notice["kind"] == "trial_finished":
+            mark = "  best so far" if notice.get("is_best") else ""
+            return f"{at}  {notice['candidate']}: {notice['metric']} {notice['score']} in {notice['seconds']:.1f} s{mark}"
+        return ""
+
+    def _refresh(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        if self.live is None:
+            self.console = Console(file=self.stream, width=min(WIDTH, Console(file=self.stream).width))
+            self.live = Live(console=self.console, refresh_per_second=4, transient=True, get_renderable=self._table)
+            self.live.start()
+
+    def _table(self) -> Group:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        state = self.state
+        elapsed = state.get("elapsed_seconds", 0.0) + time.time() - state.get("now", time.time())
+        budget = state.get("budget_seconds") or 0.0
+        best = f"{state['metric']} {state['best']} ({state['best_candidate']})" if state.get("best") else "no model yet"
+        head = Table.grid(expand=True)
+        head.add_column(ratio=3, no_wrap=True)
+        head.add_column(ratio=2, justify="right", no_wrap=True)
+        head.add_row(Text(f"best so far: {best}"), Text(f"{_clock(elapsed)} of {_clock(budget)}"))
+        table = Table(box=None, expand=True, pad_edge=False)
+        for name, justify in (("candidate", "left"), ("trials", "right"), ("best", "right"), ("seconds", "right")):
+            table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column("now", no_wrap=True, ratio=1)
+        for name, row in list(state["candidates"].items())[:MOST_ROWS]:
+            best_of = "" if row["best"] is None else row["best"]
+            table.add_row(name, str(row["trials"]), best_of, f"{row['seconds']:.1f}", Text(row["state"]))
+        bar = ProgressBar(total=max(budget, 1e-3), completed=min(elapsed, budget), width=None)
+        return Group(head, bar, Text(str(state.get("stage", "")), style="dim"), table)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,130 @@
+"""The run directory: where what was asked, what happened and what came of it lie.
+
+    request.json   what was asked; there within a second of the start
+    data/          the prepared Dataset
+    study.sqlite3  the trials; events.jsonl  every event, append-only
+    trials/ID/     one trial's files
+    artifact/      the best model so far
+    report.json, report.html, bad_rows.csv
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thrifty.core.errors import StoreError, UsageError
+from thrifty.core.files import read_json, write_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    path: Path
+
+    @property
+    def request(self) -> Path:
+        return self.path / "request.json"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def artifact(self) -> Path:
+        return self.path / "artifact"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.json"
+
+    @property
+    def page(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def bad_rows(self) -> Path:
+        return self.path / "bad_rows.csv"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def trial(self, number: int) -> Path:
+        return self.path / "trials" / str(number)
+
+
+def create(out: Path | None, name: str, request: dict[str, Any]) -> RunDirectory:
+    """Makes the folder (`runs/NAME-N` without `out`) and writes what was asked into it.
+
+    Raises UsageError when the folder holds something already, or cannot be made.
+    """
+    try:
+        path = _claim(out) if out is not None else _next(Path("runs"), name)
+        directory = RunDirectory(path.resolve())
+        write_json(directory.request, {"format": FORMAT, **request})
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        where = out or Path("runs")
+        raise UsageError(f"the run directory {where} cannot be written: {error.strerror}; name another with --out") from error
+    return directory
+
+
+def _claim(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"--out {path} is a file; name a folder")
+    if path.exists() and any(path.iterdir()):
+        held = "holds a run already; go on with it by `thrifty resume`, or" if (path / "request.json").exists() else "is not empty;"
+        raise UsageError(f"the folder {path} {held} name another with --out")
+    path.mkdir(parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise UsageError(f"the folder {path} cannot be written; name another with --out")
+    return path
+
+
+def _next(parent: Path, name: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = parent / f"{name}-{number}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def open_run(path: Path) -> tuple[RunDirectory, dict[str, Any]]:
+    """The run directory at `path` (or that an artifact at `path` lies in) and what was asked.
+
+    Raises StoreError when there is none, or when it is of a newer version.
+    """
+    path = path.resolve()
+    if path.name == "artifact" and not (path / "request.json").exists():
+        path = path.parent
+    directory = RunDirectory(path)
+    if not directory.request.exists():
+        raise StoreError(f"{path} is not a run directory: it has no request.json")
+    try:
+        request = read_json(directory.request)
+    except ValueError as error:
+        raise StoreError(f"{directory.request} cannot be read: {error}") from error
+    if request.get("format", 0) > FORMAT:
+        raise StoreError(f"{path} was made by a newer version of Thrifty (format {request['format']}); upgrade to open it")
+    return directory, request
+
+
+def discard(directory: RunDirectory) -> None:
+    """Removes a run that never began, so that nothing half-written stays."""
+    shutil.rmtree(directory.path, ignore_errors=True)

@@ -1,0 +1,227 @@
+"""Arrow tables from Parquet, Feather and memory, made flat: text, numbers, booleans, timestamps and bytes alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thrifty.core.errors import DataError
+from thrifty.data.formats import arrow_file
+from thrifty.data.formats.csv_text import unique_names
+from thrifty.data.formats.kind import head_of, mismatch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+IN_MEMORY_BYTES = 256 << 20  # larger files go to an Arrow file in the workspace first
+
+
+def read_parquet(path: Path, workspace: Path) -> pa.Table:
+    """The table in a Parquet file; a large one is copied batch by batch into the workspace and memory-mapped."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    head_of(path)
+    try:
+        with pq.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
+            if sum(groups) <= IN_MEMORY_BYTES:
+                return flat(_sound(file.read()))
+            first = flat(pa.Table.from_batches([next(file.iter_batches(1))]))
+            target = workspace / f"{path.stem}.{len(list(workspace.glob('*.arrow')))}.arrow"
+            parts = (
+                batch
+                for raw in file.iter_batches(arrow_file.BATCH_ROWS)
+                for batch in flat(_sound(pa.Table.from_batches([raw]))).cast(first.schema).to_batches()
+            )
+            arrow_file.write(target, first.schema, parts)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise mismatch(path, f"a Parquet file that can be read ({_short(error)})", head_of(path)) from error
+    return arrow_file.open_mapped(target)
+
+
+def read_arrow(path: Path) -> pa.Table:
+    """The table in an Arrow IPC file, Arrow stream or Feather file."""
+    import pyarrow as pa
+    import pyarrow.feather
+
+    head = head_of(path)
+    try:
+        if head.startswith(b"ARROW1"):
+            with pa.memory_map(str(path)) as source:
+                return flat(_sound(pa.ipc.open_file(source).read_all()))
+        if head.startswith(b"FEA1"):
+            return flat(_sound(pyarrow.feather.read_table(path)))
+        with pa.memory_map(str(path)) as source:
+            return flat(_sound(pa.ipc.open_stream(source).read_all()))
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise mismatch(path, f"an Arrow or Feather file that can be read ({_short(error)})", head) from error
+
+
+def _sound(arrow: pa.Table) -> pa.Table:
+    """The table when its offsets stay inside its buffers and its texts are UTF-8; raises ArrowInvalid otherwise."""
+    arrow.validate(full=True)
+    return arrow
+
+
+def _short(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:160]
+
+
+def flat(arrow: pa.Table) -> pa.Table:
+    """The table with unique names and plain types: string, int64, float64, bool, timestamp[us], date32, binary.
+
+    A struct of `bytes` and `path` (an image or sound of Hugging Face) becomes bytes, or the path; lists and other
+    structs become JSON text.
+    """
+    import pyarrow as pa
+
+    columns = [_flat_column(column) for column in arrow.columns]
+    return pa.table(columns, names=list(unique_names([str(n) for n in arrow.column_names])))
+
+
+def _flat_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    kind, types = column.type, pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return _flat_column(_storage(column))
+    if types.is_dictionary(kind):
+        return _flat_column(column.cast(kind.value_type))
+    for test, cast in _casts():
+        if test(kind):
+            return column if column.type == cast else _cast(column, cast)
+    if types.is_timestamp(kind):
+        if kind.tz is not None:
+            column = column.cast(pa.timestamp(kind.unit, "UTC")).cast(pa.timestamp(kind.unit))
+        return column.cast(pa.timestamp("us"), safe=False)
+    if types.is_duration(kind):
+        return _seconds(column)
+    if types.is_time(kind) or types.is_interval(kind):
+        return _as_text(column, str)
+    if types.is_struct(kind) and {f.name for f in kind} >= {"bytes", "path"}:
+        return _media(column)
+    return _as_text(column, _json_text)
+
+
+def _casts() -> list[tuple[Callable[[Any], bool], Any]]:
+    import pyarrow as pa
+
+    types = pa.types
+    return [
+        (types.is_string, pa.string()),
+        (lambda kind: types.is_large_string(kind) or types.is_string_view(kind), pa.string()),
+        (types.is_boolean, pa.bool_()),
+        (types.is_null, pa.string()),
+        (types.is_uint64, pa.float64()),
+        (types.is_integer, pa.int64()),
+        (types.is_floating, pa.float64()),
+        (types.is_decimal, pa.float64()),
+        (types.is_date, pa.timestamp("us")),
+        (types.is_binary, pa.binary()),
+        (lambda kind: types.is_large_binary(kind) or types.is_binary_view(kind), pa.binary()),
+        (types.is_fixed_size_binary, pa.binary()),
+    ]
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    try:
+        return column.cast(kind, safe=False)
+    except pa.ArrowInvalid:  # more than 2 GB of text in one chunk
+        parts = [chunk.slice(i, 10_000).cast(kind) for chunk in column.chunks for i in range(0, len(chunk), 10_000)]
+        return pa.chunked_array(parts, kind)
+
+
+def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    return pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+
+
+def _seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    per_second = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[column.type.unit]
+    return pc.divide(column.cast(pa.int64()).cast(pa.float64(), safe=False), per_second)
+
+
+def _media(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Of structs of bytes and path: the bytes, or the path of those that have none, or of all when none has bytes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    payload, path = pc.struct_field(column, "bytes"), pc.struct_field(column, "path")
+    if payload.null_count == len(payload):
+        return path.cast(pa.string())
+    cells = payload.to_pylist()
+    for place in pc.indices_nonzero(pc.and_(pc.is_null(payload), pc.is_valid(path))).to_pylist():
+        file = Path(path[place].as_py())
+        if file.is_file():
+            cells[place] = file.read_bytes()
+    return pa.chunked_array([pa.array(cells, pa.binary())])
+
+
+def _as_text(column: pa.ChunkedArray, text: Callable[[Any], str]) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    cells = [None if cell is None else text(cell) for cell in column.to_pylist()]
+    return pa.chunked_array([pa.array(cells, pa.string())])
+
+
+def _json_text(cell: Any) -> str:
+    return json.dumps(cell, ensure_ascii=False, default=str)
+
+
+def from_interface(value: Any) -> pa.Table:
+    """A flat table from anything with Arrow's stream interface, and from pandas.
+
+    Raises DataError when it holds what Arrow cannot take.
+    """
+    import pyarrow as pa
+
+    try:
+        if isinstance(value, pa.Table):
+            return flat(value)
+        if isinstance(value, pa.RecordBatch):
+            return flat(pa.Table.from_batches([value]))
+        if isinstance(value, pa.RecordBatchReader):
+            return flat(value.read_all())
+        if type(value).__module__.split(".")[0] == "pandas":
+            return _from_pandas(value)
+        return flat(pa.table(value))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"the table in memory ({type(value).__name__}) cannot be read: {_short(error)}") from error
+
+
+def _from_pandas(frame: Any) -> pa.Table:
+    """A DataFrame's columns, one by one: those of mixed types become text."""
+    import pyarrow as pa
+
+    columns = []
+    for place in range(frame.shape[1]):
+        series = frame.iloc[:, place]
+        try:
+            column = pa.array(series, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            column = pa.array(_mixed(series.tolist()))
+        columns.append(column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column]))
+    return flat(pa.table(columns, names=[str(name) for name in frame.columns]))
+
+
+def _mixed(cells: list[Any]) -> list[str | None]:
+    """Cells of several types as text, lists and arrays as JSON, missing ones as None."""
+    from thrifty.data.encode.values import is_missing
+
+    texts: list[str | None] = []
+    for cell in cells:
+        if is_missing(cell):
+            texts.append(None)
+            continue
+        value = cell.tolist() if hasattr(cell, "tolist") else cell
+        texts.append(_json_text(value) if isinstance(value, (list, tuple, dict)) else str(value))
+    return texts

@@ -1,0 +1,226 @@
+"""What every engine does around a fit: arguments in, rounds of rows, a score, and files that are whole or absent.
+
+A trial's folder holds, once its job has ended:
+    validation.npy   float32 [V, K]: scores of `splits.validation_rows`, in their order (only after rows="train")
+    chosen.json      what the fit on train rows chose (trees, epochs, strength), read again when rows="development"
+    parity.npy       float32 [P, K]: the trained model's scores of `parity_rows`, which the artifact is checked against
+    model/           model.json {"nodes": [...], "output": "node.scores"} and the files that the nodes name
+
+Scores are logits [N, K] for classes (K = 2 for binary) and for multilabel, values [N, 1] in the target's units for
+regression. Shapes: N rows, V validation rows, K classes or 1.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from thrifty.core.budget import Clock
+from thrifty.core.errors import UsageError
+from thrifty.core.files import read_json, replacing, write_json
+from thrifty.data.cache import Cache
+from thrifty.data.column import Task
+from thrifty.data.dataset import Dataset
+from thrifty.data.split import Splits
+from thrifty.evaluation import metrics
+from thrifty.evaluation.decisions import probabilities_of
+from thrifty.execution.job import Channel
+from thrifty.recipe import Recipe, from_json
+
+
+PARITY_ROWS = 128
+
+
+@dataclass(frozen=True)
+class Round:
+    """Row numbers of one fit: `train` rows and the `validation` rows to predict, both sorted int64."""
+
+    train: np.ndarray
+    validation: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One job of an engine, opened.
+
+    rows: "train" fits on train rows and predicts validation rows, once per round of the splits; "development" refits on
+        both with what was chosen before (`chosen`; empty when nothing was).
+    clock: runs from the opening; its budget is the seconds that the fit may take.
+    """
+
+    dataset: Dataset
+    recipe: Recipe
+    folder: Path
+    rows: Literal["train", "development"]
+    metric: str
+    cache: Cache
+    channel: Channel
+    clock: Clock
+    arguments: Mapping[str, Any]
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Task:
+        return self.dataset.schema.task
+
+    @property
+    def num_outputs(self) -> int:
+        """Columns of the scores: the number of classes, or 1 for regression."""
+        return 1 if self.task == Task.REGRESSION else len(self.dataset.schema.classes)
+
+    @cached_property
+    def positive(self) -> int | None:
+        """The class of two that average precision looks for: the rarer among development rows."""
+        if self.task != Task.BINARY:
+            return None
+        return metrics.positive_of(np.bincount(self.dataset.targets(self.dataset.splits.development_rows), minlength=2))
+
+    def rounds(self) -> list[Round]:
+        """One round, one per fold with cross-validation, or with rows="development" one with no validation rows."""
+        if self.rows == "development":
+            return [Round(self.dataset.splits.development_rows, np.zeros(0, np.int64))]
+        return [Round(train, validation) for train, validation in self.dataset.splits.rounds()]
+
+    def final_rows(self) -> np.ndarray:
+        """The rows that the model in `model/` is fitted on when it is not the model of the single round."""
+        return self.dataset.splits.development_rows
+
+    def seconds_left(self) -> float:
+        """The least of what the arguments and the channel still allow; infinite when neither bounds it."""
+        return min(self.clock.left(), self.channel.seconds_left())
+
+    def should_stop(self) -> bool:
+        """Whether to end early and cleanly: asked to by the coordinator, or out of seconds."""
+        return self.channel.should_stop() or self.seconds_left() <= 0
+
+    def report(self, epoch: int, value: float, **more: Any) -> None:
+        """Tells the coordinator the metric (higher is better) after an epoch, counted from 1; or after some trees."""
+        self.channel.report({"epoch": epoch, "value": value if math.isfinite(value) else None, **more})
+
+    def place(self, rounds: Sequence[Round], scores: Sequence[np.ndarray]) -> np.ndarray:
+        """Scores [V, K] in the order of `splits.validation_rows` from the scores of each round's validation rows."""
+        order = self.dataset.splits.validation_rows
+        placed_VK = np.full((len(order), self.num_outputs), np.nan, np.float32)
+        for round_, scores_NK in zip(rounds, scores, strict=True):
+            placed_VK[np.searchsorted(order, round_.validation)] = scores_NK
+        return placed_VK
+
+
+def open_trial(arguments: Mapping[str, Any], channel: Channel) -> Trial:
+    """Opens what a job's arguments name.
+
+    arguments: `data` (a Dataset's folder), `folder` (the trial's, which exists), `recipe` (JSON), `rows`, `metric`,
+        and optionally `cache` (a folder), `cache_bytes`, `seconds`, `chosen` (in place of the folder's chosen.json).
+        Raises UsageError for a wrong `rows` or `metric`.
+    """
+    rows = arguments.get("rows", "train")
+    if rows not in ("train", "development"):
+        raise UsageError(f"rows is {rows!r}; it must be 'train' or 'development'")
+    if arguments["metric"] not in metrics.METRICS:
+        raise UsageError(f"metric is {arguments['metric']!r}; it must be one of {', '.join(metrics.METRICS)}")
+    seconds = arguments.get("seconds")
+    clock = Clock(seconds)
+    folder = Path(arguments["folder"])
+    chosen: Mapping[str, Any] = {}
+    if rows == "development":
+        file = folder / "chosen.json"
+        chosen = arguments.get("chosen") or (read_json(file) if file.exists() else {})
+    cache = arguments.get("cache")
+    cache_bytes = arguments.get("cache_bytes")
+    return Trial(
+        dataset=Dataset.open(Path(arguments["data"])),
+        recipe=from_json(arguments["recipe"]),
+        folder=folder,
+        rows=rows,
+        metric=arguments["metric"],
+        cache=Cache(Path(cache) if cache else None, **({"max_bytes": cache_bytes} if cache_bytes else {})),
+        channel=channel,
+        clock=clock,
+        arguments=arguments,
+        chosen=chosen,
+    )
+
+
+def value_of(
+    trial: Trial, y: np.ndarray, scores_NK: np.ndarray, weights: np.ndarray | None = None, metric: str | None = None
+) -> float:
+    """The trial's metric (or another) of raw scores, turned so that higher is better; NaN where one is not finite."""
+    if not np.isfinite(scores_NK).all() or not len(scores_NK):
+        return math.nan
+    name, task = metric or trial.metric, trial.task.value
+    outputs = probabilities_of(task, scores_NK)
+    return metrics.signed(name, metrics.score(name, task, y, outputs, None, weights, trial.positive))
+
+
+def score(trial: Trial, rows: np.ndarray, scores_NK: np.ndarray) -> float:
+    """The trial's metric of the scores of the given rows, higher is better, rows weighted as the data says."""
+    return value_of(trial, trial.dataset.targets(rows), scores_NK, trial.dataset.weights(rows))
+
+
+@contextmanager
+def model_folder(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder to write a model into; when the block succeeds it becomes `folder`/model, replacing it."""
+    aside = Path(tempfile.mkdtemp(prefix=".model.", dir=folder))
+    try:
+        yield aside
+        aside.chmod(0o755)
+        target = folder / "model"
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=".old.", dir=folder)) / "model"
+            target.rename(old)
+            aside.rename(target)
+            shutil.rmtree(old.parent)
+        else:
+            aside.rename(target)
+    finally:
+        if aside.exists():
+            shutil.rmtree(aside)
+
+
+def write_validation(trial: Trial, scores_VK: np.ndarray) -> None:
+    """Writes validation.npy: scores of `splits.validation_rows` in their order, as float32 [V, K]."""
+    expected = (len(trial.dataset.splits.validation_rows), trial.num_outputs)
+    if scores_VK.shape != expected:
+        raise UsageError(f"validation scores have shape {scores_VK.shape}; these splits and classes need {expected}")
+    with replacing(trial.folder / "validation.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, np.ascontiguousarray(scores_VK, dtype=np.float32), allow_pickle=False)
+
+
+def parity_rows(splits: Splits) -> np.ndarray:
+    """The rows, at most PARITY_ROWS, on which an artifact is compared with the trained model: spread over validation."""
+    rows = splits.validation_rows
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(PARITY_ROWS, len(rows))).astype(int))]
+
+
+def write_parity(trial: Trial, scores_PK: np.ndarray) -> None:
+    """Writes parity.npy: the scores of `parity_rows` by the model that model/ holds, as it was trained."""
+    with replacing(trial.folder / "parity.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, np.ascontiguousarray(scores_PK, dtype=np.float32), allow_pickle=False)
+
+
+def write_chosen(trial: Trial, chosen: Mapping[str, Any]) -> None:
+    """Writes chosen.json, which a later job with rows="development" in the same folder goes by."""
+    write_json(trial.folder / "chosen.json", dict(chosen))
+
+
+def finish(trial: Trial, scores_VK: np.ndarray | None, notes: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes the validation scores, if there are some, and returns the job's result.
+
+    {"value": metric on validation, higher is better, None when it cannot be told; "seconds": wall clock since the
+    opening; "notes": what the engine has to say}.
+    """
+    value = math.nan
+    if scores_VK is not None:
+        write_validation(trial, scores_VK)
+        value = score(trial, trial.dataset.splits.validation_rows, scores_VK)
+    seconds = round(trial.clock.elapsed(), 4)
+    return {"value": float(value) if math.isfinite(value) else None, "seconds": seconds, "notes": dict(notes)}

@@ -1,0 +1,189 @@
+"""95 % bootstrap intervals of every metric, and of the difference between two models on the same rows.
+
+Rows are drawn with replacement (whole groups, where rows belong together); the interval is between the 2.5 % and 97.5 %
+quantiles of the resamples' values. With few resamples, or a sample of very many rows, it is the normal interval from
+their spread. Legend: N rows, B resamples.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from thrifty.evaluation.decisions import Decision
+from thrifty.evaluation.metrics import METRICS, score
+from thrifty.evaluation.resampling import replicator
+
+NUM_RESAMPLES = 1000
+MIN_RESAMPLES = 40
+ENOUGH_FOR_QUANTILES = 300
+MAX_ROWS = 100_000
+_CHUNK = 2_000_000
+_NORMAL_975 = 1.959964
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and its 95 % interval; nan where undefined. `resamples` is how many it rests on."""
+
+    value: float
+    low: float
+    high: float
+    resamples: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """{value, low, high}, null where undefined."""
+        return {
+            k: v if math.isfinite(v) else None
+            for k, v in (("value", self.value), ("low", self.low), ("high", self.high))
+        }
+
+
+def intervals(
+    names: Sequence[str],
+    task: str,
+    y: np.ndarray,
+    outputs: np.ndarray,
+    *,
+    decision: Decision | None = None,
+    weights: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    positive: int | None = None,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+    seconds: float | None = None,
+) -> dict[str, Interval]:
+    """Each metric's value with its interval, in the order of `names`; the first gets a third of the time.
+
+    outputs: probabilities or values. groups: int codes [N] of rows that belong together. seconds: about how long it may
+    take; costly metrics then rest on fewer resamples, at least MIN_RESAMPLES.
+    """
+    values = {n: score(n, task, y, outputs, decision, weights, positive) for n in names}
+    sample = _Sample.of(outputs, weights, groups, seed)
+    if sample is None:
+        return {n: Interval(v, math.nan, math.nan) for n, v in values.items()}
+    rows = sample.rows
+    statistics = [replicator(n, task, y[rows], outputs[rows], decision, positive) for n in names]
+    found = sample.replicate(statistics, num_resamples, _shares(len(names), seconds))
+    return {n: _interval(values[n], v, n, sample.shrink) for n, v in zip(names, found)}
+
+
+def difference(
+    name: str,
+    task: str,
+    y: np.ndarray,
+    outputs: np.ndarray,
+    other_outputs: np.ndarray,
+    *,
+    decision: Decision | None = None,
+    other_decision: Decision | None = None,
+    weights: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    positive: int | None = None,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+    seconds: float | None = None,
+) -> Interval:
+    """The metric of `outputs` minus that of `other_outputs` with its paired interval: both on the same resamples."""
+    value = score(name, task, y, outputs, decision, weights, positive)
+    value -= score(name, task, y, other_outputs, other_decision, weights, positive)
+    sample = _Sample.of(outputs, weights, groups, seed)
+    if sample is None or not np.isfinite(other_outputs).all():
+        return Interval(value, math.nan, math.nan)
+    rows = sample.rows
+    first = replicator(name, task, y[rows], outputs[rows], decision, positive)
+    second = replicator(name, task, y[rows], other_outputs[rows], other_decision, positive)
+    statistics = [lambda draws_NB: first(draws_NB) - second(draws_NB)]
+    found = sample.replicate(statistics, num_resamples, _shares(1, seconds))
+    return _interval(value, found[0], None, sample.shrink)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The rows that are resampled, and how. `shrink` scales deviations where they are a sample of all rows."""
+
+    rows: np.ndarray
+    num_rows: int
+    weights: np.ndarray | None
+    groups: np.ndarray | None
+    shrink: float
+    seed: int
+
+    @staticmethod
+    def of(outputs: np.ndarray, weights: np.ndarray | None, groups: np.ndarray | None, seed: int) -> _Sample | None:
+        """None where there is nothing to resample: fewer than two rows that weigh something, or outputs not finite."""
+        rows = np.arange(len(outputs)) if weights is None else np.flatnonzero(np.asarray(weights).reshape(-1) > 0)
+        num_all = len(rows)
+        if num_all < 2 or not np.isfinite(outputs).all():
+            return None
+        limit = max(2_000, min(MAX_ROWS, 20_000_000 // (outputs.shape[1] if outputs.ndim == 2 else 1)))
+        if num_all > limit:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
+        if weights is not None:
+            weights = np.asarray(weights, dtype=np.float32).reshape(-1)[rows]
+        if groups is not None:
+            groups = np.unique(np.asarray(groups)[rows], return_inverse=True)[1].reshape(-1)
+        return _Sample(rows, len(rows), weights, groups, math.sqrt(len(rows) / num_all), seed)
+
+    def replicate(self, statistics: Sequence[Any], num_resamples: int, shares: Sequence[float]) -> list[np.ndarray]:
+        """The values of each statistic on its resamples; a statistic whose share of seconds is spent gets no more."""
+        rng = np.random.default_rng(self.seed)
+        found: list[list[np.ndarray]] = [[] for _ in statistics]
+        spent = [0.0] * len(statistics)
+        done, size = 0, max(1, min(MIN_RESAMPLES, _CHUNK // self.num_rows))
+        while done < num_resamples:
+            open_ = [i for i, s in enumerate(spent) if s < shares[i] or done < MIN_RESAMPLES]
+            if not open_:
+                break
+            size = min(size, num_resamples - done)
+            started = time.perf_counter()
+            draws_NB = self._draws(rng, size)
+            drawing = (time.perf_counter() - started) / len(open_)
+            for i in open_:
+                started = time.perf_counter()
+                found[i].append(statistics[i](draws_NB))
+                spent[i] += drawing + time.perf_counter() - started
+            done += size
+            size = max(1, _CHUNK // self.num_rows)
+        return [np.concatenate(values) for values in found]
+
+    def _draws(self, rng: np.random.Generator, num_resamples: int) -> np.ndarray:
+        """How often each row is drawn, times its weight, float32 [N, B]."""
+        num_units = self.num_rows if self.groups is None else int(self.groups.max()) + 1
+        picks_BU = rng.integers(0, num_units, size=(num_resamples, num_units), dtype=np.int32)
+        draws_UB = np.empty((num_units, num_resamples), dtype=np.float32)
+        for b, picks_U in enumerate(picks_BU):
+            draws_UB[:, b] = np.bincount(picks_U, minlength=num_units)
+        draws_NB = draws_UB if self.groups is None else draws_UB[self.groups]
+        if self.weights is not None:
+            draws_NB = draws_NB * self.weights[:, None]
+        return draws_NB
+
+
+def _shares(num_metrics: int, seconds: float | None) -> list[float]:
+    if seconds is None:
+        return [math.inf] * num_metrics
+    if num_metrics == 1:
+        return [seconds]
+    return [seconds / 3] + [seconds * 2 / 3 / (num_metrics - 1)] * (num_metrics - 1)
+
+
+def _interval(value: float, found_B: np.ndarray, name: str | None, shrink: float) -> Interval:
+    defined = found_B[np.isfinite(found_B)]
+    if not math.isfinite(value) or len(defined) < max(2, len(found_B) // 2):
+        return Interval(value, math.nan, math.nan, len(defined))
+    if shrink < 1 or len(defined) < ENOUGH_FOR_QUANTILES:
+        half = _NORMAL_975 * float(defined.std(ddof=1)) * shrink
+        low, high = value - half, value + half
+    else:
+        low, middle, high = (float(q) for q in np.quantile(defined, (0.025, 0.5, 0.975)))
+        if name == "ece":  # resampling adds error of its own to an absolute gap: only the spread is meaningful
+            low, high = value + low - middle, value + high - middle
+    if name is not None:
+        low, high = max(low, METRICS[name].low), min(high, METRICS[name].high)
+    return Interval(value, min(low, value), max(high, value), len(defined))

@@ -1,0 +1,144 @@
+"""The page as a whole: the answer first, then why, then what it cost, then how to use it and how to get it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from thrifty.evaluation.sections import quality, search
+from thrifty.evaluation.sections.markup import Markup, tag
+from thrifty.evaluation.sections.ranges import Bar, ranges
+from thrifty.evaluation.words import (
+    STOPPED,
+    bytes_text,
+    clean,
+    count_text,
+    interval_texts,
+    limit_texts,
+    metric_title,
+    milliseconds_text,
+    rows_text,
+    seconds_text,
+    task_text,
+    value_text,
+)
+
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
+)
+
+
+def html(report: Mapping[str, Any], examples: Mapping[str, Any] | None = None) -> str:
+    """report.html: one self-contained file from report.json's content and what `examples.gather` gave."""
+    name = report.get("name") or "run"
+    title = clean(f"{name}: {metric_title(report['metric'])} {_headline(report)[0]}")
+    body = tag(
+        "main",
+        _header(report),
+        _answer(report),
+        quality.scores(report),
+        quality.confusion(report, examples),
+        quality.values(report),
+        quality.classes(report),
+        quality.worst(report, examples),
+        quality.slices(report),
+        quality.reliability(report),
+        search.bought(report),
+        search.candidates(report),
+        search.curves(report),
+        search.data(report),
+        search.predict(report),
+        search.reproduce(report),
+        tag("footer", f"Made by Thrifty {report['version']}. This file holds all it shows and loads nothing."),
+    )
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("title", title),
+        tag("style", Markup((Path(__file__).parent / "sections" / "style.css").read_text(encoding="utf-8"))),
+    )
+    return f"<!doctype html>\n{tag('html', head, tag('body', body), lang='en')}\n"
+
+
+def _header(report: Mapping[str, Any]) -> Markup:
+    facts = " · ".join(text for text in (report.get("started"), rows_text(report)) if text)
+    return tag(
+        "header",
+        tag("h1", report.get("name") or "run"),
+        tag("p", task_text(report)),
+        tag("p", facts, class_="soft"),
+    )
+
+
+def _headline(report: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The value, its interval and the part that it is of; empty where there is none."""
+    for part in ("test", "validation"):
+        found = (report[part] or {}).get(report["metric"])
+        if found is not None:
+            return (*interval_texts(report["metric"], found), part)
+    return "none", "", ""
+
+
+def _answer(report: Mapping[str, Any]) -> Markup:
+    value, between, part = _headline(report)
+    rows = report["data"]["rows"]
+    what = {
+        "test": f"on {rows['test']:,} test rows that no choice was made on",
+        "validation": "on validation, where choices were made too: expect a little less on new rows",
+        "": "no model was validated",
+    }[part]
+    smaller = ", smaller is better" if report.get("metric_direction") == "minimize" else ""
+    score = tag(
+        "div",
+        tag("div", f"{metric_title(report['metric'])}{smaller}", class_="soft"),
+        tag("div", value, tag("small", f"95 % interval {between}") if between else None, class_="big"),
+        tag("p", what, class_="soft"),
+        _compared(report),
+        class_="panel score",
+    )
+    return tag("div", score, tag("div", _facts(report), class_="panel facts"), class_="answer", id="answer")
+
+
+def _compared(report: Mapping[str, Any]) -> Markup | None:
+    """Test, validation and the simplest candidate on one scale."""
+    metric = report["metric"]
+    bars = []
+    for part in ("test", "validation"):
+        found = (report[part] or {}).get(metric)
+        if found is not None and found["value"] is not None:
+            bars.append(Bar(part, found["value"], found["low"], found["high"], value_text(metric, found["value"])))
+    for candidate in report["candidates"]:
+        if candidate["name"] == "baseline" and candidate["validation"] is not None:
+            text = value_text(metric, candidate["validation"])
+            bars.append(Bar("baseline", candidate["validation"], None, None, text, colour=7))
+    return ranges(bars, metric, few=True) if len(bars) > 1 else None
+
+
+def _facts(report: Mapping[str, Any]) -> list[Markup]:
+    artifact = report["artifact"]
+    budget = f" of {seconds_text(report['budget_seconds'])}" if report["budget_seconds"] else ""
+    cost = _fact("cost", f"{seconds_text(report['spent_seconds'])}{budget}", STOPPED[report["stopped_because"]])
+    if artifact is None:
+        return [_fact("model", "none", "no model was written"), cost]
+    latency = artifact["latency_ms"]
+    slow = "" if latency["p95"] is None else f"; 95 % within {milliseconds_text(latency['p95'])}"
+    threads = count_text(artifact.get("threads", 1), "thread")
+    facts = [
+        _fact("latency", milliseconds_text(latency["p50"]), f"one raw row on {threads}{slow}"),
+        _fact("size", bytes_text(artifact["size_bytes"]), f"the whole artifact, {artifact['precision']}"),
+        cost,
+    ]
+    limits = [
+        tag("span", f"limit: {asked}, ", tag("strong", outcome, class_="good" if limit["kept"] else "bad"))
+        for name, limit in report["limits"].items()
+        if limit["limit"] is not None
+        for asked, outcome in (limit_texts(name, limit),)
+    ]
+    return [*facts, tag("div", limits)] if limits else facts
+
+
+def _fact(name: str, value: str, more: str) -> Markup:
+    return tag("div", tag("span", name), tag("b", value), tag("span", more))

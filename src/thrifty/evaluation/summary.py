@@ -1,0 +1,225 @@
+"""The end of a run in the terminal: the answer first, then what was tried, problems, and what to type next.
+
+Fits the width it is given (80 columns at least look right). Rich is imported when something is shown.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import textwrap
+from collections.abc import Mapping
+from typing import IO, TYPE_CHECKING, Any
+
+from thrifty.evaluation.words import (
+    STOPPED,
+    bytes_text,
+    clean,
+    count_text,
+    interval_texts,
+    limit_texts,
+    metric_title,
+    milliseconds_text,
+    seconds_text,
+    shares_text,
+    task_text,
+    value_text,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+WIDTH = 80
+BAR_CELLS = 6
+MAX_PROBLEMS = 6
+MAX_REASON = 72
+
+
+def show(report: Mapping[str, Any], file: IO[str] | None = None, width: int | None = None) -> None:
+    """Prints the summary of report.json's content to `file` (stdout), at most `width` (80) columns wide."""
+    from rich.console import Console
+
+    report = _cleaned(report)
+    console = Console(file=file, highlight=False)
+    console.width = min(console.width if width is None and console.is_terminal else width or WIDTH, 100)
+    tried = _candidates(report, console)
+    for part in (_answer(report), tried):
+        if part is not None:
+            console.print(part)
+    blank = tried is None  # a table brings its own blank line
+    for part in (_skipped(report), _data(report), _next(report)):
+        if part is not None:
+            if blank:
+                console.print()
+            console.print(part)
+            blank = True
+
+
+def _cleaned(value: Any) -> Any:
+    """Names from data without control characters: they would move the cursor."""
+    if isinstance(value, str):
+        return clean(value).replace("\n", " ")
+    if isinstance(value, Mapping):
+        return {_cleaned(k): _cleaned(v) for k, v in value.items()}
+    return [_cleaned(v) for v in value] if isinstance(value, list) else value
+
+
+def text(report: Mapping[str, Any], width: int = WIDTH) -> str:
+    """The summary as plain text, for logs and tests."""
+    import io
+
+    out = io.StringIO()
+    show(report, out, width)
+    return out.getvalue()
+
+
+def _answer(report: Mapping[str, Any]) -> RenderableType:
+    from rich import box
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    metric = report["metric"]
+    for part, what in (("test", "untouched test"), ("validation", "validation")):
+        found = (report[part] or {}).get(metric)
+        if found is not None:
+            value, between = interval_texts(metric, found)
+            first = part == "test" or report["test"] is None
+            shown = Text.assemble((value, "bold green" if first else ""), (f"  {between}", "" if first else "dim"))
+            num_rows = report["data"]["rows"][part] or report["data"]["rows"]["train"]  # none with cross-validation
+            grid.add_row(metric_title(metric) if first else "", shown, f"on {num_rows:,} {what} rows")
+    if report["validation"] is None and report["test"] is None:
+        grid.add_row(metric_title(metric), Text("none", "bold red"), "no model was validated")
+    _artifact_rows(report, grid)
+    budget = report["budget_seconds"]
+    of = f" of {seconds_text(budget)}" if budget else ""
+    grid.add_row("cost", f"{seconds_text(report['spent_seconds'])}{of}", STOPPED[report["stopped_because"]])
+    title = Text.assemble((report.get("name") or "run", "bold"), f" · {task_text(report)}")
+    title.truncate(WIDTH - 8, overflow="ellipsis")
+    return Panel(grid, title=title, title_align="left", box=box.ROUNDED, border_style="dim", padding=(0, 1))
+
+
+def _artifact_rows(report: Mapping[str, Any], grid: Any) -> None:
+    from rich.text import Text
+
+    artifact = report["artifact"]
+    if artifact is None:
+        grid.add_row("model", Text("none", "bold red"), "no model was written")
+        return
+    latency = artifact["latency_ms"]
+    threads = count_text(artifact.get("threads", 1), "thread")
+    slow = "" if latency["p95"] is None else f", 95 % in {milliseconds_text(latency['p95'])}"
+    grid.add_row("latency", milliseconds_text(latency["p50"]), f"a row on {threads}{slow}")
+    grid.add_row("size", bytes_text(artifact["size_bytes"]), f"the whole artifact, {artifact['precision']}")
+    members = report.get("members") or ()
+    if len(members) > 1:
+        grid.add_row("model", f"ensemble of {len(members)}", shares_text(members))
+    else:
+        grid.add_row("model", str(members[0]["candidate"] if members else report["best"]), "")
+    for name, limit in report["limits"].items():
+        if limit["limit"] is not None and (name != "max_accuracy_loss" or not limit["kept"]):
+            asked, outcome = limit_texts(name, limit)
+            grid.add_row("limit", asked, Text(outcome, "green" if limit["kept"] else "bold red"))
+
+
+def _candidates(report: Mapping[str, Any], console: Console) -> RenderableType | None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    tried = [c for c in report["candidates"] if c["status"] != "skipped"]
+    if not tried:
+        return None
+    metric = report["metric"]
+    seconds = [f"{c['seconds']:,.1f}" if c["seconds"] else "" for c in tried]
+    title = metric_title(metric)
+    title = title if len(title) <= 10 else "score"
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, expand=True, header_style="dim")
+    table.add_column("candidate", no_wrap=True, max_width=22, overflow="ellipsis")
+    table.add_column(title, justify="right", no_wrap=True, min_width=len(title))
+    table.add_column("seconds", justify="right", no_wrap=True, min_width=max(7, *map(len, seconds)))
+    table.add_column("", no_wrap=True, min_width=BAR_CELLS)
+    table.add_column("reason", overflow="fold", ratio=1)
+    most = max(c["seconds"] for c in tried)
+    cell = "━" if console.encoding.lower().startswith("utf") else "="
+    for c in sorted(tried, key=lambda c: _rank(report, c)):
+        style = {"done": "bold green" if c["name"] in _used(report) else "", "failed": "red", "skipped": "dim"}[
+            c["status"]
+        ]
+        value = c["status"] if c["validation"] is None else value_text(metric, c["validation"])
+        bar = cell * math.ceil(BAR_CELLS * min(1.0, c["seconds"] / most)) if most else ""
+        shown = f"{c['seconds']:,.1f}" if c["seconds"] else ""
+        reason = Text(
+            textwrap.shorten(c["reason"], MAX_REASON, placeholder="…"), "" if c["status"] == "done" else style
+        )
+        table.add_row(Text(c["name"], style), Text(value, style), shown, Text(bar, "cyan"), reason)
+    return table
+
+
+def _skipped(report: Mapping[str, Any]) -> RenderableType | None:
+    """Candidates that never ran, together by their reason."""
+    from rich.table import Table
+    from rich.text import Text
+
+    names: dict[str, list[str]] = {}
+    for c in report["candidates"]:
+        if c["status"] == "skipped":
+            names.setdefault(c["reason"] or "skipped", []).append(c["name"])
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(style="dim", overflow="fold")
+    for k, (reason, those) in enumerate(names.items()):
+        grid.add_row("" if k else " skipped", Text(f"{', '.join(those)}: {reason}"))
+    return grid if names else None
+
+
+def _data(report: Mapping[str, Any]) -> RenderableType | None:
+    from rich.table import Table
+    from rich.text import Text
+
+    data = report["data"]
+    lines = list(data.get("problems") or [])
+    if data["bad_rows"]:
+        lines.append(f"{count_text(data['bad_rows'], 'row')} set aside, listed in {_join(report, 'bad_rows.csv')}")
+    more = len(lines) - MAX_PROBLEMS
+    lines = lines[:MAX_PROBLEMS] + ([f"and {more} more in the report"] if more > 0 else [])
+    grid = Table.grid(padding=(0, 1))
+    for line in lines:
+        grid.add_row(Text("!", "bold yellow"), Text(line))
+    for line in report.get("notes") or []:
+        grid.add_row(Text("·", "dim"), Text(line))
+    return grid if grid.row_count else None
+
+
+def _next(report: Mapping[str, Any]) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    run = shlex.quote(report.get("run") or "RUN")
+    if report["artifact"] is not None:
+        grid.add_row("predict", Text(f"thrifty predict {run} DATA --out predictions.csv", "bold"))
+        grid.add_row("model", Text(report["artifact"]["path"]))
+    grid.add_row("report", Text(_join(report, "report.html")))
+    return grid
+
+
+def _used(report: Mapping[str, Any]) -> set[str]:
+    """The candidates that the artifact is made of."""
+    return {m["candidate"] for m in report.get("members") or ()} or {report["best"]}
+
+
+def _rank(report: Mapping[str, Any], candidate: Mapping[str, Any]) -> tuple[int, float]:
+    order = {"done": 0, "failed": 1, "skipped": 2}[candidate["status"]]
+    sign = -1 if report.get("metric_direction", "maximize") == "maximize" else 1
+    return order, sign * (candidate["validation"] or 0.0)
+
+
+def _join(report: Mapping[str, Any], name: str) -> str:
+    return f"{(report.get('run') or 'RUN').rstrip('/')}/{name}"

@@ -1,0 +1,229 @@
+"""A recipe: one frozen, concrete description of a model and how it is made.
+
+Preparation (which features), model (a union by kind), training (networks alone), and a seed. The domains that a search
+may vary are metadata of the fields: `space_of` reads them. Recipes go to JSON and back without loss.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from thrifty.core.errors import UsageError
+from thrifty.core.space import Choice, Domain, Float, Int
+
+
+def tunable(default: Any, domain: Domain) -> Any:
+    """A dataclass field with a default and the domain that a search may vary it over."""
+    return field(default=default, metadata={"domain": domain})
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Which features are computed, each only where the schema has columns for it.
+
+    blocks: names of feature blocks, of `numbers`, `categories`, `timestamps`, `tfidf`, `text_statistics`,
+        `image_statistics`, `log_mel_statistics`, `image_embedding`, `text_embedding`, `speech_embedding`.
+    image_size: side in pixels to which images are resized, 8 to 512.
+    audio_seconds: longer sounds are cut to their middle, shorter ones padded, 0.1 to 60.
+    """
+
+    blocks: tuple[str, ...] = ()
+    image_size: int = 32
+    audio_seconds: float = 1.0
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The class shares, or the mean."""
+
+    kind: ClassVar[str] = "baseline"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear model: logistic regression for classes, ridge for numbers.
+
+    regularization: L2 strength relative to the mean loss; larger is simpler.
+    max_features: the TF-IDF terms kept, most frequent first.
+    """
+
+    kind: ClassVar[str] = "linear"
+    regularization: float = tunable(1e-4, Float(1e-6, 1e-1, log=True))
+    word_ngrams: int = tunable(2, Int(1, 3))
+    char_ngrams: int = tunable(5, Int(3, 6))
+    max_features: int = tunable(100_000, Int(5_000, 400_000, log=True))
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A radial-basis-function kernel model on `num_centers` landmarks (Nyström), fitted by regularised least squares.
+
+    length_scale: multiplies the median distance between rows.
+    """
+
+    kind: ClassVar[str] = "kernel"
+    length_scale: float = tunable(0.5, Float(0.05, 3.0, log=True))
+    regularization: float = tunable(1e-4, Float(1e-7, 1e-1, log=True))
+    num_centers: int = 3000
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Gradient-boosted trees (LightGBM), the number of trees by early stopping on validation."""
+
+    kind: ClassVar[str] = "trees"
+    learning_rate: float = tunable(0.1, Float(0.02, 0.3, log=True))
+    num_leaves: int = tunable(31, Int(4, 255, log=True))
+    min_rows_per_leaf: int = tunable(20, Int(2, 100, log=True))
+    feature_fraction: float = tunable(0.8, Float(0.3, 1.0))
+    row_fraction: float = tunable(0.9, Float(0.4, 1.0))
+    l2: float = tunable(1.0, Float(1e-3, 30.0, log=True))
+    max_trees: int = 2000
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Many heads (linear, and networks of one hidden layer) trained at once on the same features; the best is kept."""
+
+    kind: ClassVar[str] = "heads"
+    num_heads: int = 12
+    hidden: int = tunable(256, Int(32, 1024, log=True))
+    dropout: float = tunable(0.3, Float(0.0, 0.6))
+
+
+@dataclass(frozen=True)
+class ImageNetwork:
+    """A small residual convolutional network trained from scratch on images."""
+
+    kind: ClassVar[str] = "image_network"
+    width: int = tunable(32, Int(8, 128, log=True))
+    blocks_per_stage: int = tunable(1, Int(1, 3))
+    dropout: float = tunable(0.1, Float(0.0, 0.5))
+
+
+@dataclass(frozen=True)
+class AudioNetwork:
+    """A small convolutional network trained from scratch on log-mel spectrograms."""
+
+    kind: ClassVar[str] = "audio_network"
+    width: int = tunable(32, Int(8, 128, log=True))
+    blocks_per_stage: int = tunable(1, Int(1, 3))
+    dropout: float = tunable(0.2, Float(0.0, 0.5))
+
+
+Model = Baseline | Linear | Kernel | Trees | Heads | ImageNetwork | AudioNetwork
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained: AdamW, warm-up then cosine.
+
+    epochs: passes over the training rows at most; early stopping may end sooner.
+    seconds: wall clock at most, None for no bound; the schedule is fitted to it.
+    augmentation: strength of random changes to the inputs, 0 (none) to 1.
+    """
+
+    epochs: int = 30
+    batch_size: int = tunable(128, Int(16, 512, log=True))
+    learning_rate: float = tunable(2e-3, Float(1e-4, 2e-2, log=True))
+    weight_decay: float = tunable(0.05, Float(1e-4, 0.3, log=True))
+    warmup_share: float = 0.1
+    label_smoothing: float = tunable(0.1, Float(0.0, 0.2))
+    augmentation: float = tunable(0.5, Float(0.0, 1.0))
+    patience: int = 8
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One concrete model: `preparation` says which features, `model` what is fitted on them, `training` how."""
+
+    preparation: Preparation
+    model: Model
+    training: Training | None = None
+    seed: int = 0
+
+
+MODELS: Mapping[str, type] = {cls.kind: cls for cls in typing.get_args(Model)}
+
+
+def to_json(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain JSON values; `model` carries its `kind`."""
+    value = dataclasses.asdict(recipe)
+    value["model"] = {"kind": recipe.model.kind, **value["model"]}
+    value["preparation"]["blocks"] = list(recipe.preparation.blocks)
+    return value
+
+
+def from_json(value: Mapping[str, Any]) -> Recipe:
+    """The recipe that `to_json` wrote. Raises UsageError, naming the field, for anything else."""
+    given = dict(value)
+    model = dict(given.get("model") or {})
+    kind = model.pop("kind", None)
+    if kind not in MODELS:
+        raise UsageError(f"recipe.model.kind is {kind!r}; it must be one of {', '.join(MODELS)}")
+    given["model"] = _build(MODELS[kind], model, "model")
+    given["preparation"] = _build(Preparation, given.get("preparation") or {}, "preparation")
+    if given.get("training") is not None:
+        given["training"] = _build(Training, given["training"], "training")
+    return typing.cast(Recipe, _build(Recipe, given, "recipe"))
+
+
+def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    for name in values:
+        if name not in names:
+            raise UsageError(f"{where} has no field {name!r}; its fields are {', '.join(names) or 'none'}")
+    return cls(**{name: _typed(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """Checks a plain JSON value against a field's type and returns it as that type."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if any(dataclasses.is_dataclass(o) for o in options):
+        return value
+    if value is None and type(None) in options:
+        return None
+    if typing.get_origin(options[0]) is tuple and isinstance(value, (list, tuple)):
+        return tuple(value)
+    if float in options and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if int in options and isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value):
+        return int(value)
+    if str in options and isinstance(value, str):
+        return value
+    raise UsageError(f"{where} is {value!r}; it must be of type {hint if options[1:] else options[0].__name__}")
+
+
+def space_of(recipe: Recipe) -> dict[str, Domain]:
+    """The domains that a search may vary around `recipe`, by path (`model.learning_rate`, `training.epochs`)."""
+    domains: dict[str, Domain] = {}
+    for name in ("preparation", "model", "training"):
+        part = getattr(recipe, name)
+        for f in dataclasses.fields(part) if part is not None else ():
+            if "domain" in f.metadata:
+                domains[f"{name}.{f.name}"] = f.metadata["domain"]
+    return domains
+
+
+def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """The recipe with the values at the given paths (`{"model.width": 48}`) in place of its own."""
+    plain = to_json(recipe)
+    for path, value in values.items():
+        part, _, name = path.rpartition(".")
+        if part not in ("preparation", "model", "training", "") or (part and plain.get(part) is None):
+            raise UsageError(f"a {recipe.model.kind} recipe has no field {path!r}")
+        (plain[part] if part else plain)[name] = value
+    return from_json(plain)
+
+
+__all__ = [
+    "MODELS", "AudioNetwork", "Baseline", "Choice", "Heads", "ImageNetwork", "Kernel", "Linear", "Model",
+    "Preparation", "Recipe", "Training", "Trees", "from_json", "override", "space_of", "to_json", "tunable",
+]  # fmt: skip

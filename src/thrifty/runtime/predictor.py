@@ -1,0 +1,195 @@
+"""An artifact that predicts from raw rows.
+
+    artifact.json  {"format": 1, "thrifty": version, "task", "target", "classes": [...],
+                    "columns": {name: meaning}, "rows": "table" | "folder",
+                    "nodes": [...], "members": [{"output": "head.scores", "weight": 1.0, "temperature": 1.0}],
+                    "decision": null | {...}, "threads": 1}
+    the files that the nodes name, requirements.txt, card.json, card.md
+
+Shapes: N rows, K classes or labels.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import numpy as np
+
+from thrifty.core.errors import DataError, StoreError, UsageError
+from thrifty.runtime.graph import Graph
+from thrifty.runtime.scores import decided, mixed
+
+FORMAT = 1
+_BATCH_ROWS = 4096
+
+
+class Predictions(list[dict[str, Any]]):
+    """A dict for each row, in order: `file` (data that is a folder), `prediction`, `probability:CLASS`, `error`.
+
+    `prediction` is a class's text, a list of them (multilabel) or a number, None where `error` says why. `error` is
+    None for a row that could be read. `probabilities` is float64 [N,K] in the order of `classes`, NaN in rows with an
+    error, and None for regression.
+    """
+
+    def __init__(
+        self, rows: Sequence[dict[str, Any]], probabilities: np.ndarray | None, classes: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(rows)
+        self.probabilities = probabilities
+        self.classes = classes
+
+
+class Predictor:
+    """A loaded artifact. `manifest` is its artifact.json, `columns` {name: meaning} what a row must have."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], threads: int) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.task = str(manifest["task"])
+        self.classes = tuple(manifest["classes"])
+        self.columns: dict[str, str] = dict(manifest["columns"])
+        self.of_folder = manifest["rows"] == "folder"
+        self._members = list(manifest["members"])
+        self._decision = manifest["decision"]
+        outputs = tuple(dict.fromkeys(member["output"] for member in self._members))
+        self._graph = Graph(manifest["nodes"], folder, outputs, threads)
+        self._keys = tuple(f"probability:{name}" for name in self.classes)
+        self._no_probabilities = dict.fromkeys(self._keys)
+
+    @classmethod
+    def load(cls, path: Path | str, threads: int | None = None) -> Self:
+        """The predictor of an artifact, or of a run directory's artifact, on `threads` threads (None: the artifact's).
+
+        Raises StoreError when there is none, when it is damaged, or when it is of a newer format.
+        """
+        folder = _artifact_folder(Path(path))
+        try:
+            manifest = json.loads((folder / "artifact.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{folder / 'artifact.json'} cannot be read: {error}") from error
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        if not isinstance(found, int) or found < 1:
+            raise StoreError(f"{folder / 'artifact.json'} has no format number; it is not an artifact of Thrifty")
+        if found > FORMAT:
+            raise StoreError(
+                f"{folder} has format {found}, made by Thrifty {manifest.get('thrifty', 'unknown')}; this version "
+                f"reads formats up to {FORMAT}. Upgrade Thrifty to use it"
+            )
+        try:
+            return cls(folder, manifest, threads or int(manifest["threads"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"{folder / 'artifact.json'} is damaged: {error!r}") from error
+
+    def predict(self, rows: Any) -> Predictions:
+        """A prediction for each row, in order.
+
+        rows: a list of dicts of plain values, or anything that data is read from: a path, a pandas or polars table,
+        Arrow, a Hugging Face Dataset. Raises DataError naming a column that is missing.
+        """
+        if isinstance(rows, (list, tuple)):
+            return self._predict_dicts(rows)
+        parts = list(self.batches(rows))
+        if len(parts) == 1:
+            return parts[0]
+        probabilities = None
+        if self._keys:
+            some = [part.probabilities for part in parts if part.probabilities is not None]
+            probabilities = np.concatenate([np.zeros((0, len(self._keys))), *some])
+        return Predictions([row for part in parts for row in part], probabilities, self.classes)
+
+    def batches(self, source: Any) -> Iterator[Predictions]:
+        """What `predict` gives, some thousand rows at a time, for data of any size."""
+        if isinstance(source, (list, tuple)):
+            for start in range(0, len(source), _BATCH_ROWS):
+                yield self._predict_dicts(source[start : start + _BATCH_ROWS])
+            return
+        from thrifty.data.column import Meaning
+        from thrifty.data.read import read_rows
+
+        meanings = {name: Meaning(meaning) for name, meaning in self.columns.items()}
+        with TemporaryDirectory(prefix="thrifty-") as workspace:
+            rows = read_rows(source, meanings, Path(workspace))
+            for start in range(0, rows.num_rows, _BATCH_ROWS):
+                stop = min(start + _BATCH_ROWS, rows.num_rows)
+                errors = {row - start: reason for row, reason in rows.errors.items() if start <= row < stop}
+                files = rows.files[start:stop] if rows.files is not None else None
+                yield self._predict_columns(rows.columns(start, stop), stop - start, errors, files)
+
+    def _predict_dicts(self, rows: Sequence[Mapping[str, Any]]) -> Predictions:
+        try:
+            columns = {name: [row.get(name) for row in rows] for name in self.columns}
+        except AttributeError:
+            raise UsageError("rows must be dicts, {column: value}, or a table, or a path") from None
+        for name in columns:
+            if rows and not any(name in row for row in rows):
+                raise _missing_column(name, rows)
+        files = columns["file"] if self.of_folder and "file" in columns else None
+        return self._predict_columns(columns, len(rows), {}, files)
+
+    def _predict_columns(
+        self,
+        columns: Mapping[str, Sequence[Any]],
+        num_rows: int,
+        errors: dict[int, str],
+        files: Sequence[Any] | None,
+    ) -> Predictions:
+        """errors: {row: why it could not be read before}."""
+        if num_rows == 0:
+            return Predictions([], np.zeros((0, len(self._keys))) if self._keys else None, self.classes)
+        values_NK, problems = self.values(columns, num_rows)
+        if problems or errors:
+            errors = dict(errors)
+            for row, column, reason in problems:
+                errors.setdefault(row, reason if self.of_folder else f"{column}: {reason}")
+            values_NK[list(errors)] = np.nan
+        answers = self._answers(values_NK)
+        lists = values_NK.tolist() if self._keys else ()
+        found = []
+        for row in range(num_rows):
+            out: dict[str, Any] = {} if files is None else {"file": files[row]}
+            if row in errors:
+                out["prediction"] = None
+                out.update(self._no_probabilities)
+                out["error"] = errors[row]
+            else:
+                out["prediction"] = answers[row]
+                if self._keys:
+                    out.update(zip(self._keys, lists[row]))
+                out["error"] = None
+            found.append(out)
+        return Predictions(found, values_NK if self._keys else None, self.classes)
+
+    def values(self, columns: Mapping[str, Sequence[Any]], num_rows: int) -> tuple[np.ndarray, list[Any]]:
+        """Probabilities, or regression's values, float64 [N,K], and the Problems of values that could not be read."""
+        arrays, problems = self._graph.run(columns, num_rows)
+        parts = [arrays[member["output"]] for member in self._members]
+        return mixed(self.task, parts, self._members), problems
+
+    def decide(self, probabilities_NK: np.ndarray) -> np.ndarray:
+        """Class codes int64 [N], or for multilabel bool [N,K], by the artifact's decision."""
+        return decided(self.task, probabilities_NK, self._decision)
+
+    def _answers(self, values_NK: np.ndarray) -> list[Any]:
+        if self.task == "regression":
+            return [float(f"{value:.7g}") for value in values_NK[:, 0].tolist()]
+        with np.errstate(invalid="ignore"):
+            decided_N = self.decide(values_NK)
+        if self.task == "multilabel":
+            return [[name for name, on in zip(self.classes, row) if on] for row in decided_N.tolist()]
+        return [self.classes[code] for code in decided_N.tolist()]
+
+
+def _artifact_folder(path: Path) -> Path:
+    for folder in (path, path / "artifact"):
+        if (folder / "artifact.json").is_file():
+            return folder
+    if not path.exists():
+        raise StoreError(f"there is no run directory or artifact {path}")
+    raise StoreError(f"{path} holds no artifact: neither artifact.json nor artifact/artifact.json is there")
+
+
+def _missing_column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataError:
+    there = ", ".join(map(repr, list(rows[0])[:12])) or "no columns"
+    return DataError(f"the data has no column {name!r}, which the model needs; it has {there}")

@@ -1,0 +1,82 @@
+"""Rows in, batches of tensors out, in an order that the seed and the epoch's number give.
+
+Shapes: N rows of a batch, K outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thrifty.core import seeds
+
+Inputs = dict[str, Tensor]
+
+
+class Batch(NamedTuple):
+    """Inputs by the name of the network's argument, targets float32 [N, K], each row's weight float32 [N]."""
+
+    inputs: Inputs
+    targets_NK: Tensor
+    weights_N: Tensor
+
+
+Augment = Callable[[Batch, torch.Generator], Batch]
+"""Changes a batch at random, drawing from the generator alone."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a network is trained on.
+
+    inputs: arrays (memory-mapped ones too), in step, by the name of the network's argument.
+    rows_N: which of their rows are meant; targets_NK and weights_N are of these alone. Without weights all rows count
+        alike; otherwise the weights' mean should be 1.
+    """
+
+    inputs: Mapping[str, np.ndarray]
+    rows_N: np.ndarray
+    targets_NK: np.ndarray
+    weights_N: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows_N)
+
+
+def steps_per_epoch(num_rows: int, batch_size: int) -> int:
+    """Batches of an epoch; rows short of a last full one wait for another epoch, unless there is no full one."""
+    return max(1, num_rows // batch_size)
+
+
+def epoch_of(rows: Rows, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+    """The batches of one epoch: the same for the same seed and epoch."""
+    order = seeds.generator(seed, "order", epoch).permutation(len(rows))
+    for step in range(steps_per_epoch(len(rows), batch_size)):
+        chosen = order[step * batch_size : (step + 1) * batch_size]
+        weights_N = np.ones(len(chosen), np.float32) if rows.weights_N is None else rows.weights_N[chosen]
+        inputs = {name: _tensor(_pick(array, rows.rows_N[chosen])) for name, array in rows.inputs.items()}
+        yield Batch(inputs, _tensor(rows.targets_NK[chosen]), _tensor(weights_N))
+
+
+def in_order(inputs: Mapping[str, np.ndarray], rows_N: np.ndarray, batch_size: int) -> Iterator[Inputs]:
+    """The inputs of the given rows, in their order."""
+    for start in range(0, len(rows_N), batch_size):
+        rows = rows_N[start : start + batch_size]
+        yield {name: _tensor(_pick(array, rows)) for name, array in inputs.items()}
+
+
+def _pick(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows of an array as a new one; in rising order, which a memory-mapped file is read fastest in."""
+    order = np.argsort(rows, kind="stable")
+    picked = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    picked[order] = array[rows[order]]
+    return picked
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))

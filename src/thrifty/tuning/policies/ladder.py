@@ -1,0 +1,278 @@
+"""Gain per second over a ladder of arms: cheapest first, then whichever offers the most by its learned cost and score.
+
+An arm is a family of configurations with its own space, a prior on what a trial costs and on its skill. Skill is
+(value - baseline) / (perfect - baseline): 0 for the baseline arm, 1 for a perfect score, so that arms and metrics
+compare. An offer's gain is its expected improvement over the best so far; its price the seconds it will take. Costs are
+learned: an arm's own trials first, and before there are any its prior times the machine's speed seen on other arms.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from thrifty.core.budget import Clock
+from thrifty.core.seeds import generator
+from thrifty.core.space import Domain
+from thrifty.tuning.policy import Purchase, Stop, Wait
+from thrifty.tuning.study import Study
+from thrifty.tuning.trial import State, Trial
+
+MIN_GAIN = 5e-3  # of the skill lacking to a perfect score: offers below it are not worth a second
+FIRST_STEP = 0.05  # of the skill lacking: what a second trial of an arm may gain on its first
+SECOND_OPINION = 0.03  # skill lacking to the best at which an untried arm still helps, through an ensemble
+FIRST_SHARE = 0.5  # of the seconds left, for the first trial of an elastic arm
+LEAST_SHARE = 0.15  # of its prior seconds, below which an elastic arm is not worth starting
+MAX_FAILURES = 2
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One family of configurations.
+
+    seconds: prior wall clock of a trial. skill, spread: prior mean and standard deviation of its skill.
+    cores: cores that a trial takes. elastic: a trial's cost is what it is allotted, told it as `seconds_path`.
+    """
+
+    name: str
+    space: Mapping[str, Domain]
+    seconds: float
+    skill: float
+    spread: float
+    cores: int = 1
+    elastic: bool = False
+    overhead_seconds: float = 0.0
+    seconds_path: str = "training.seconds"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What an arm would bring next: `gain` in skill, `price` in seconds."""
+
+    arm: Arm
+    gain: float
+    price: float
+    first: bool
+
+    @property
+    def rate(self) -> float:
+        return self.gain / max(self.price, 1e-3)
+
+
+class Ladder:
+    """The policy. `baseline` names the arm that defines skill 0; `perfect` is the value of a perfect score.
+
+    Values are higher-is-better. `reserve_seconds` is what must be left when the last trial ends; `free_cores` says how
+    many cores are idle now.
+    """
+
+    def __init__(
+        self,
+        arms: Sequence[Arm],
+        *,
+        baseline: str,
+        perfect: float,
+        reserve_seconds: Callable[[], float],
+        free_cores: Callable[[], int],
+        seed: int = 0,
+    ) -> None:
+        self.arms = {arm.name: arm for arm in arms}
+        self.baseline = baseline
+        self.perfect = perfect
+        self.reserve_seconds = reserve_seconds
+        self.free_cores = free_cores
+        self.seed = seed
+
+    def decide(self, study: Study, clock: Clock) -> Purchase | Wait | Stop:
+        """The offer with the most gain per second that fits the time and the cores; waits or stops without one."""
+        view = View(self, study, clock)
+        offers = sorted((o for o in map(view.offer, self.arms.values()) if o), key=lambda o: -o.rate)
+        worthy = [offer for offer in offers if offer.gain >= view.least_gain or offer.first and view.best is None]
+        if not worthy:
+            if view.running:
+                return Wait()
+            return Stop("converged" if offers or not view.unaffordable else "budget")
+        free = self.free_cores()
+        patience = view.running_seconds_left() if worthy[0].arm.cores > free else math.inf
+        for offer in worthy:
+            if offer.arm.cores <= free and offer.price <= patience:
+                return self._buy(view, offer)
+        return Wait()
+
+    def drop(self, study: Study, clock: Clock) -> list[tuple[int, str]]:
+        """Running trials past half of their time whose curve cannot reach the best."""
+        view = View(self, study, clock)
+        if view.best is None:
+            return []
+        dropped = []
+        for trial in view.running:
+            curve = [view.skill(value) for value in trial.values]
+            if len(curve) < 4 or view.share_done(trial) < 0.5:
+                continue
+            slope = max(0.0, max(curve) - max(curve[: max(1, len(curve) * 2 // 3)]))
+            if max(curve) + 3 * slope + 0.05 < view.best:
+                dropped.append((trial.id, "its curve cannot reach the best"))
+        return dropped
+
+    def _buy(self, view: View, offer: Offer) -> Purchase:
+        arm = offer.arm
+        why = f"gain {offer.gain:.4f} for {offer.price:.1f} s"
+        cut_short = [t for t in view.trials_of(arm.name) if t.state in (State.WAITING, State.PAUSED)]
+        if cut_short and not arm.elastic:
+            return Purchase(trial=cut_short[0].id, why=why)
+        config: dict[str, Any] = {"candidate": arm.name}
+        if not offer.first:
+            config |= self._vary(view, arm)
+        if arm.elastic:
+            config[arm.seconds_path] = round(max(1.0, offer.price - arm.overhead_seconds), 2)
+        return Purchase(config=config, why=why, extra={"started_seconds": round(view.clock.elapsed(), 3)})
+
+    def _vary(self, view: View, arm: Arm) -> dict[str, Any]:
+        """A new configuration: half the time anywhere in the space, else near one of the arm's best two."""
+        tried = view.trials_of(arm.name)
+        rng = generator(self.seed, "ladder", arm.name, len(tried))
+        ranked = sorted(view.done_of(arm.name), key=lambda t: -view.skill(value_of(t)))[:2]
+        near = ranked[rng.integers(len(ranked))].config if ranked and rng.random() < 0.5 else None
+        config = {}
+        for path, domain in arm.space.items():
+            if near is None:
+                config[path] = domain.sample(rng)
+            elif path in near and rng.random() < 0.6:
+                config[path] = near[path]
+            elif path in near:
+                config[path] = _step(domain, near[path], rng)
+        return config
+
+
+class View:
+    """What the trials so far say, computed once per decision."""
+
+    def __init__(self, ladder: Ladder, study: Study, clock: Clock) -> None:
+        self.ladder = ladder
+        self.clock = clock
+        self.trials = list(study.trials)
+        self.left = clock.left() - ladder.reserve_seconds()
+        self.running = [t for t in self.trials if t.state == State.RUNNING]
+        base = [value_of(t) for t in self.done_of(ladder.baseline)]
+        self.base = base[0] if base else None
+        done = [t for t in self.trials if t.state == State.DONE and t.values]
+        skills = [self.skill(value_of(t)) for t in done]
+        self.best = max(skills) if skills and self.base is not None else None
+        self.speed = self._speed()
+        self.unaffordable = False
+
+    def trials_of(self, name: str) -> list[Trial]:
+        return [t for t in self.trials if t.config.get("candidate") == name]
+
+    def done_of(self, name: str) -> list[Trial]:
+        return [t for t in self.trials_of(name) if t.state == State.DONE and value_of(t) is not None]
+
+    def skill(self, value: float | None) -> float:
+        if value is None or self.base is None:
+            return -math.inf if value is None else value
+        span = self.ladder.perfect - self.base
+        return (value - self.base) / span if span > 1e-12 else 0.0
+
+    def offer(self, arm: Arm) -> Offer | None:
+        """What the arm offers next, or None: closed by failures, or it does not fit the time left."""
+        tried = [t for t in self.trials_of(arm.name) if t.state not in (State.WAITING, State.PAUSED)]
+        done = self.done_of(arm.name)
+        failed = sum(t.state == State.FAILED for t in tried)
+        running = sum(t.state == State.RUNNING for t in tried)
+        if failed >= MAX_FAILURES and failed > len(done):
+            return None
+        if tried and (arm.name == self.ladder.baseline or not arm.space or (running and not done)):
+            return None
+        price = self._price(arm, done)
+        if price is None or price > self.left:
+            self.unaffordable = True
+            return None
+        return Offer(arm, self._gain(arm, done, running), price, first=not tried)
+
+    def _price(self, arm: Arm, done: list[Trial]) -> float | None:
+        if arm.elastic:
+            wanted = 2.0 * arm.seconds * self.speed
+            share = FIRST_SHARE if not done else 1.0
+            price = min(wanted, share * self.left)
+            if self.left - price < LEAST_SHARE * wanted:
+                price = min(wanted, self.left)
+            return price if price >= max(arm.overhead_seconds + 2.0, LEAST_SHARE * arm.seconds * self.speed) else None
+        if done:
+            costs = [t.cost_seconds for t in done]
+            return statistics.median(costs[1:] or costs)
+        return arm.seconds * self.speed
+
+    def _gain(self, arm: Arm, done: list[Trial], running: int) -> float:
+        """Expected improvement over the best skill.
+
+        An untried arm by its prior. Of n tried configurations the next is the best with probability 1 / (n + 1), and
+        then better by about what the best ones differ; what the arm lacks to the best of all must be made up first.
+        """
+        if not done:
+            best = -0.05 if self.best is None else self.best - SECOND_OPINION * (1 - self.best)
+            return _expected_improvement(arm.skill, arm.spread, best)
+        skills = sorted((self.skill(value_of(t)) for t in done), reverse=True)
+        step = FIRST_STEP * max(0.02, 1 - skills[0]) + 1e-4
+        if len(skills) > 1:
+            top = skills[: max(2, len(skills) // 3)]
+            seen = statistics.fmean(top[0] - other for other in top[1:])
+            step = (step + 2 * min(seen, 4 * step)) / 3
+        lacking = max(0.0, (self.best if self.best is not None else skills[0]) - skills[0])
+        return step * math.exp(-lacking / step) / (len(done) + 1 + running)
+
+    @property
+    def least_gain(self) -> float:
+        """The gain below which nothing is worth its price."""
+        return MIN_GAIN * (1.0 if self.best is None else max(0.01, 1 - self.best))
+
+    def _speed(self) -> float:
+        """How much dearer trials are than their priors said, over all arms; 1 before there are any."""
+        ratios = []
+        for arm in self.ladder.arms.values():
+            done = self.done_of(arm.name)
+            if done and not arm.elastic and arm.seconds >= 0.5:
+                ratios.append(math.log(max(done[0].cost_seconds, 0.05) / arm.seconds))
+        return math.exp(sum(ratios) / (len(ratios) + 2)) if ratios else 1.0
+
+    def expected_seconds(self, trial: Trial) -> float:
+        arm = self.ladder.arms.get(str(trial.config.get("candidate")))
+        if arm is None:
+            return 0.0
+        if arm.elastic:
+            return float(trial.config.get(arm.seconds_path, arm.seconds)) + arm.overhead_seconds
+        return self._price(arm, self.done_of(arm.name)) or arm.seconds
+
+    def seconds_running(self, trial: Trial) -> float:
+        return self.clock.elapsed() - float(trial.extra.get("started_seconds", self.clock.elapsed()))
+
+    def share_done(self, trial: Trial) -> float:
+        return self.seconds_running(trial) / max(self.expected_seconds(trial), 1e-3)
+
+    def running_seconds_left(self) -> float:
+        """The most that a running trial is expected to go on."""
+        left = [max(0.0, self.expected_seconds(t) - self.seconds_running(t)) for t in self.running]
+        return max(left, default=0.0)
+
+
+def value_of(trial: Trial) -> float | None:
+    """What the trial is worth: its result, which is told last."""
+    return trial.values[-1] if trial.values else None
+
+
+def _expected_improvement(mean: float, spread: float, best: float) -> float:
+    z = (mean - best) / max(spread, 1e-9)
+    density = math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+    return spread * (z * 0.5 * math.erfc(-z / math.sqrt(2)) + density)
+
+
+def _step(domain: Domain, value: Any, rng: np.random.Generator) -> Any:
+    """A value near the given one: a normal step of a fifth of the range, or another choice."""
+    unit = domain.to_unit(value)
+    if hasattr(domain, "options"):
+        return domain.sample(rng)
+    return domain.from_unit(float(np.clip(unit + 0.2 * rng.standard_normal(), 0, 1)))

@@ -1,0 +1,562 @@
+"""A study: one space, its metric and fidelity, its trials, in one store.
+
+Used alone by `ask` and `tell`, or by a coordinator (`search`, `automl.run`) by `start`, `proceed`, `report`, `finish`,
+`pause`, `fail`, `skip` and `record`. Whatever returns is in the store; what raises has changed nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import operator
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from thrifty.core.budget import Clock
+from thrifty.core.errors import Exhausted, ExternalError, StoreError, UsageError
+from thrifty.core.events import RESERVED, Event, EventLog, json_text
+from thrifty.core.space import Space
+from thrifty.tuning.metric import direction_of, is_number, number, numbers, whole
+from thrifty.tuning.policies.named import policy_of
+from thrifty.tuning.policy import Policy, Purchase, Stop
+from thrifty.tuning.store import Change, MemoryStore, Store
+from thrifty.tuning.trial import Best, Proposal, State, Trial
+
+
+class Study:
+    """One search: a space, a metric and what was tried.
+
+    space: {name: Float | Int | Choice | When | list of options}, a Space, a dataclass with domains, a YAML file's path;
+        None for a study whose configurations are free dicts given to `start`.
+    metric, direction: the metric's name, and "minimize" or "maximize" (read from names such as loss and accuracy).
+    max_epochs: the epochs of a full trial; None when a trial has one value and no epochs.
+    seed: the same seed and the same answers give the same decisions.
+    folder: where the study is kept; it is gone on with when its space, metric, direction and max_epochs match.
+    policy: "auto", "random", "hyperband", or an object with `decide(study, clock)`.
+    clock: what `time_seconds` of events counts from; by default from now.
+    """
+
+    def __init__(
+        self,
+        space: Any = None,
+        *,
+        metric: str = "loss",
+        direction: str | None = None,
+        max_epochs: int | None = None,
+        seed: int = 0,
+        folder: str | Path | None = None,
+        policy: str | Policy = "auto",
+        clock: Clock | None = None,
+    ) -> None:
+        self.space = None if space is None else Space.of(space)
+        if self.space is not None and not self.space:
+            raise UsageError("the space is empty; give it at least one parameter")
+        self.metric = metric
+        self.direction = direction_of(metric, direction)
+        self.max_epochs = None if max_epochs is None else whole("max_epochs", max_epochs, 1)
+        self.seed = whole("seed", seed, 0)
+        self.folder = None if folder is None else Path(folder)
+        self.policy = policy_of(policy, self.max_epochs)
+        self.clock = clock or Clock()
+        self.listeners: list[Callable[[Event], None]] = []
+        self._sign = 1.0 if self.direction == "minimize" else -1.0
+        self._store: Store = MemoryStore() if self.folder is None else _store_in(self.folder)
+        self._log: EventLog | None = None
+        self._unlogged: list[Event] = []
+        self._trials: list[Trial] = []
+        self._keys: set[int] = set()
+        self._running: set[int] = set()
+        self._changes = array("q")
+        self._best: tuple[float, int, int] | None = None
+        self._open()
+
+    # ---- asking and telling
+
+    def ask(self) -> Proposal:
+        """The next thing to run. Raises Exhausted when a finite space is used up."""
+        if self.space is None:
+            raise UsageError("this study has no space to ask from; start its trials with start(config)")
+        decision = self.policy.decide(self, self.clock)
+        if not isinstance(decision, Purchase):
+            outstanding = "" if isinstance(decision, Stop) else f"; {len(self._running)} trials are still to be told"
+            raise Exhausted(f"{decision.why}{outstanding}")
+        return self.buy(decision)
+
+    def tell(
+        self,
+        trial: int,
+        values: Any = None,
+        *,
+        cost_seconds: float | None = None,
+        failed: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """What came of a proposal.
+
+        values: the metric of each epoch from from_epoch + 1 on (fewer than asked for: it is paused there; more: an
+            error), or one number (with epochs: the value at until_epoch). NaN or an infinity: it failed there.
+        cost_seconds: what it cost, added to what the trial had cost before.
+        failed: why it failed; values told with it are kept.
+        extra: anything else to keep with the trial, as JSON.
+        """
+        before = self._of(trial)
+        if before.state is not State.RUNNING:
+            raise UsageError(f"trial {before.id} is {before.state}: it was told already or never handed out by ask")
+        if failed is None and values is None:
+            raise UsageError(f"tell trial {before.id} its values, or failed='why'")
+        until = before.until if before.until is not None else before.epoch + 1
+        asked = until - before.epoch
+        if values is None:
+            told: list[tuple[int, float]] = []
+        elif is_number(values):
+            told = [(until, number(values, f"{self.metric} of trial {before.id}"))]
+        else:
+            given = numbers(values, f"{self.metric} of trial {before.id}")
+            if len(given) > asked:
+                raise UsageError(
+                    f"trial {before.id} was asked for {asked} more epoch{'s' * (asked != 1)} "
+                    f"({before.epoch + 1} to {until}) and told {len(given)} values"
+                )
+            told = list(enumerate(given, start=before.epoch + 1))
+            if not told and self.max_epochs is None and failed is None:
+                raise UsageError(f"tell trial {before.id} one value, not none")
+        self._end(before, told, None if failed is None else str(failed), cost_seconds, extra)
+
+    # ---- for coordinators
+
+    def buy(self, purchase: Purchase) -> Proposal:
+        """Starts or goes on with what a policy decided."""
+        if purchase.trial is not None:
+            self.proceed(purchase.trial, purchase.until, purchase.why)
+            trial = self._of(purchase.trial)
+        else:
+            config = purchase.config if purchase.config is not None else {}
+            trial = self._of(self.start(config, purchase.why, purchase.inputs, purchase.until, purchase.extra))
+        return Proposal(trial.id, dict(trial.config), trial.epoch, trial.until)
+
+    def start(
+        self,
+        config: Mapping[str, Any],
+        why: str = "",
+        inputs: Sequence[int] = (),
+        until: int | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Starts a trial of `config`, to run up to the epoch `until` (by default to the last), and returns its id."""
+        plain = self.space.validate(config) if self.space is not None else _as_json(config, "a configuration")
+        for other in inputs:
+            self._of(other)
+        trial = Trial(
+            id=len(self._trials),
+            config=plain,
+            state=State.RUNNING,
+            until=self._until(until, 0),
+            why=str(why),
+            inputs=tuple(inputs),
+            extra=_as_json(extra or {}, "extra"),
+        )
+        details = {"config": plain, "why": trial.why, **self._span(trial)}
+        if trial.inputs:
+            details["inputs"] = list(trial.inputs)
+        self._commit(trial, [("trial_started", details)])
+        return trial.id
+
+    def proceed(self, trial: int, until: int | None = None, why: str = "") -> None:
+        """Goes on with a paused or waiting trial, up to the epoch `until` (by default the last)."""
+        before = self._of(trial)
+        if before.state not in (State.PAUSED, State.WAITING):
+            raise UsageError(f"trial {before.id} is {before.state}; only a paused or waiting one can go on")
+        after = _changed(before, state=State.RUNNING, until=self._until(until, before.epoch), why=why or before.why)
+        self._commit(after, [("trial_continued", {"why": after.why, **self._span(after)})])
+
+    def report(self, trial: int, epoch: int, value: Any) -> bool:
+        """The metric after `epoch` of a running trial; False when it was no finite number, and so failed the trial.
+
+        In a study without epochs this is progress that watchers and policies see, and `finish` tells what counts.
+        """
+        before = self._running_of(trial)
+        last = math.inf if self.max_epochs is None else self.max_epochs
+        if not before.epoch < epoch <= last:
+            raise UsageError(f"trial {before.id} reported epoch {epoch}; it must be from {before.epoch + 1} to {last}")
+        told = number(value, f"{self.metric} of trial {before.id}")
+        if not math.isfinite(told):
+            self._end(before, [(epoch, told)], None, None, None)
+            return False
+        after = _changed(before, values=_extended(before.values, [(epoch, told)]))
+        self._commit(after, [("epoch_finished", {"epoch": epoch, "value": told})], [(epoch, told)])
+        return True
+
+    def finish(
+        self,
+        trial: int,
+        value: Any = None,
+        extra: Mapping[str, Any] | None = None,
+        cost_seconds: float | None = None,
+    ) -> None:
+        """Ends a running trial well: its one value, or with epochs none (or the value of the epoch it ran to)."""
+        before = self._running_of(trial)
+        if value is None and not before.values:
+            raise UsageError(f"trial {before.id} has no value to finish with")
+        if value is None or (self.max_epochs is not None and before.until == before.epoch):
+            told = []
+        else:
+            until = before.until if before.until is not None else before.epoch + 1
+            told = [(until, number(value, f"{self.metric} of trial {before.id}"))]
+        self._end(before, told, None, cost_seconds, extra, state=State.DONE)
+
+    def pause(self, trial: int, extra: Mapping[str, Any] | None = None, cost_seconds: float | None = None) -> None:
+        """Stops a running trial where it is; it can go on."""
+        before = self._running_of(trial)
+        state = State.PAUSED if before.values else State.WAITING
+        self._end(before, [], None, cost_seconds, extra, state=state)
+
+    def fail(
+        self, trial: int, why: str, extra: Mapping[str, Any] | None = None, cost_seconds: float | None = None
+    ) -> None:
+        """Ends a trial that crashed, hung, outgrew its memory or gave no number."""
+        self._end(self._open_of(trial), [], str(why), cost_seconds, extra)
+
+    def skip(
+        self, trial: int, why: str, extra: Mapping[str, Any] | None = None, cost_seconds: float | None = None
+    ) -> None:
+        """Gives up a trial that is not worth more; its values still count."""
+        self._end(self._open_of(trial), [], str(why), cost_seconds, extra, state=State.SKIPPED)
+
+    def record(self, kind: str, trial: int | None = None, /, **payload: Any) -> Event:
+        """Writes an event of the caller's own."""
+        for name in RESERVED:
+            if name in payload:
+                raise UsageError(f"an event's payload cannot have the field {name!r}")
+        return self._commit(None, [(kind, payload)], about=None if trial is None else self._of(trial).id)[0]
+
+    def renew(self) -> None:
+        """Says that this coordinator lives; raises StoreError when another has taken over."""
+        self._store.renew()
+
+    # ---- looking
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        return tuple(self._trials)
+
+    @property
+    def num_trials(self) -> int:
+        return len(self._trials)
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """The ids of trials that were handed out and not told, in order."""
+        return tuple(sorted(self._running))
+
+    @property
+    def best(self) -> Best | None:
+        """The best value of any epoch of any trial, the earlier trial on a tie; None while there is none."""
+        if self._best is None:
+            return None
+        score, trial, epoch = self._best
+        return Best(trial, dict(self._trials[trial].config), self._sign * score, epoch)
+
+    @property
+    def num_proposals(self) -> int:
+        """How often a trial was started or gone on with."""
+        return self._num_proposals
+
+    @property
+    def epochs_spent(self) -> int:
+        """The epochs of all trials, for a study without epochs the trials that have a value."""
+        return self._epochs_spent
+
+    def trial(self, trial: int) -> Trial:
+        """The trial with this id, as it is now."""
+        return self._of(trial)
+
+    def score(self, value: float) -> float:
+        """`value` so that smaller is better."""
+        return self._sign * value
+
+    def seen(self, config: Mapping[str, Any]) -> bool:
+        """Whether a trial of this configuration exists."""
+        return self._key(config) in self._keys
+
+    def changes(self, after: int = 0) -> tuple[Sequence[int], int]:
+        """The ids of trials that changed since the cursor `after`, in order, and the cursor for the next call."""
+        return self._changes[after:], len(self._changes)
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """All events whose `seq` is above `after`."""
+        return self._store.events(after)
+
+    def close(self) -> None:
+        """Gives the folder back to others. Raises ExternalError when `events.jsonl` could not be completed."""
+        missing = self._mirror([])
+        self._store.close()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        if missing:
+            raise ExternalError(f"{missing}; nothing is lost: they are written when the study is opened again")
+
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # ---- inside
+
+    def _open(self) -> None:
+        from thrifty.tuning.store import FORMAT
+
+        header = {
+            "format": FORMAT,
+            "space": None if self.space is None else self.space.to_json(),
+            "metric": self.metric,
+            "direction": self.direction,
+            "max_epochs": self.max_epochs,
+            "seed": self.seed,
+        }
+        opened = self._store.open(header)
+        try:
+            self._check_match(opened.header, header)
+            self.seed = opened.header["seed"]
+            self._seq, self._offset_seconds = opened.last_seq, opened.last_seconds
+            self._num_proposals = self._epochs_spent = 0
+            for trial in opened.trials:
+                self._remember(None, trial)
+            if self.folder is not None:
+                self._log = EventLog(self.folder / "events.jsonl")
+                self._unlogged = list(self._store.events(self._log.repair(self._seq)))
+                self._mirror([])
+            if opened.last_seq == 0:
+                self._commit(None, [("study_started", {k: v for k, v in header.items() if k != "format"})])
+            else:
+                self._take_up(opened.trials)
+        except BaseException:
+            self._store.close()
+            raise
+
+    def _check_match(self, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        for name in ("space", "metric", "direction", "max_epochs"):
+            same = stored[name] == given[name]
+            if name == "space" and stored[name] is not None and given[name] is not None:
+                same = Space.from_json(stored[name]) == self.space
+            if not same:
+                raise StoreError(
+                    f"{self.folder} holds a study whose {name} is {_short(stored[name])}, not {_short(given[name])}. "
+                    f"Give the same {name} to go on with it, or another folder"
+                )
+
+    def _take_up(self, trials: Sequence[Trial]) -> None:
+        """What ran when the last coordinator ended is paused where it was last told; what counts proposals is read."""
+        self._num_proposals = sum(1 for e in self._store.events() if e.kind in ("trial_started", "trial_continued"))
+        stopped = [
+            _changed(t, state=State.PAUSED if t.values else State.WAITING, until=None)
+            for t in trials
+            if t.state is State.RUNNING
+        ]
+        events = [self._event("study_continued", None, {"interrupted": [t.id for t in stopped]})]
+        self._store.commit(Change(changed=stopped, events=events))
+        self._applied(stopped, events)
+
+    def _until(self, until: int | None, epoch: int) -> int | None:
+        if self.max_epochs is None:
+            if until is not None:
+                raise UsageError("this study has no epochs to run to; give it max_epochs")
+            return None
+        until = self.max_epochs if until is None else until
+        if not epoch < until <= self.max_epochs:
+            raise UsageError(f"a trial at epoch {epoch} cannot run to epoch {until} of {self.max_epochs}")
+        return until
+
+    def _span(self, trial: Trial) -> dict[str, Any]:
+        return {} if trial.until is None else {"from_epoch": trial.epoch, "until_epoch": trial.until}
+
+    def _end(
+        self,
+        before: Trial,
+        told: Sequence[tuple[int, float]],
+        failed: str | None,
+        cost_seconds: float | None,
+        extra: Mapping[str, Any] | None,
+        state: State | None = None,
+    ) -> None:
+        """Ends what a trial is doing: keeps its finite values up to the first that is none, which fails it.
+
+        failed: why it failed, or why it is given `state`.
+        """
+        good = []
+        for epoch, value in told:
+            if not math.isfinite(value):
+                failed = failed or f"{self.metric} was {value}" + (f" at epoch {epoch}" if self.max_epochs else "")
+                state = State.FAILED
+                break
+            good.append((epoch, value))
+        values = _extended(before.values, good)
+        if failed is not None:
+            state = State.FAILED if state is None else state
+        elif state is None:
+            done = self.max_epochs is None or len(values) == self.max_epochs
+            state = State.DONE if done else State.PAUSED if values else State.WAITING
+        why = failed if failed is not None else before.why
+        after = _changed(
+            before,
+            state=state,
+            until=None,
+            values=values,
+            why=why,
+            cost_seconds=before.cost_seconds + _cost(cost_seconds, before.id),
+            extra={**before.extra, **_as_json(extra or {}, "extra")},
+        )
+        details: dict[str, Any] = {"cost_seconds": after.cost_seconds}
+        if values:
+            details |= {"epoch": len(values), "value": values[-1], "best": self._best_of(values)}
+        if state in (State.FAILED, State.SKIPPED):
+            details["why"] = why
+        if extra:
+            details["extra"] = _as_json(extra, "extra")
+        kinds = {State.DONE: "finished", State.WAITING: "paused"}
+        self._commit(after, [(f"trial_{kinds.get(state, state.value)}", details)], good)
+
+    def _best_of(self, values: Sequence[float | None]) -> float:
+        known = [v for v in values if v is not None]
+        return min(known) if self._sign > 0 else max(known)
+
+    def _event(self, kind: str, trial: int | None, payload: Mapping[str, Any]) -> Event:
+        seconds = round(self._offset_seconds + max(0.0, self.clock.elapsed()), 3)
+        return Event(self._seq + 1, seconds, kind, trial, dict(payload))
+
+    def _commit(
+        self,
+        trial: Trial | None,
+        events: Sequence[tuple[str, Mapping[str, Any]]],
+        values: Sequence[tuple[int, float]] = (),
+        about: int | None = None,
+    ) -> list[Event]:
+        """Writes a trial as it is now, with its events, and then remembers it."""
+        ident = trial.id if trial is not None else about
+        made = [self._event(kind, ident, payload) for kind, payload in events]
+        new = trial is not None and trial.id == len(self._trials)
+        self._store.commit(
+            Change(
+                new=[trial] if trial is not None and new else (),
+                changed=[trial] if trial is not None and not new else (),
+                values=[(trial.id, epoch, value) for epoch, value in values] if trial is not None else (),
+                events=made,
+            )
+        )
+        self._applied([trial] if trial is not None else [], made)
+        return made
+
+    def _applied(self, trials: Sequence[Trial], events: Sequence[Event]) -> None:
+        for trial in trials:
+            self._remember(self._trials[trial.id] if trial.id < len(self._trials) else None, trial)
+        for event in events:
+            self._seq = event.seq
+            self._num_proposals += event.kind in ("trial_started", "trial_continued")
+        self._mirror(events)
+        for listener in self.listeners:
+            for event in events:
+                listener(event)
+
+    def _remember(self, before: Trial | None, trial: Trial) -> None:
+        """Takes a trial's new state into memory."""
+        if before is None:
+            self._trials.append(trial)
+            self._keys.add(self._key(trial.config))
+        else:
+            self._trials[trial.id] = trial
+        self._changes.append(trial.id)
+        (self._running.add if trial.state is State.RUNNING else self._running.discard)(trial.id)
+        known = 0 if before is None else len(before.values)
+        if self.max_epochs is None:  # what counts is the value it was finished with
+            known = len(trial.values) - (trial.state is State.DONE)
+        self._epochs_spent += len(trial.values) - known
+        for epoch, value in enumerate(trial.values[known:], start=known + 1):
+            if value is not None:
+                found = (self._sign * value, trial.id, epoch)
+                self._best = found if self._best is None else min(self._best, found)
+
+    def _mirror(self, events: Sequence[Event]) -> str:
+        """Copies events to `events.jsonl`; what cannot be written now waits, for the store has it. Returns why."""
+        if self._log is None:
+            return ""
+        self._unlogged += events
+        if not self._unlogged:
+            return ""
+        try:
+            self._log.append(self._unlogged)
+        except OSError as error:
+            return f"{len(self._unlogged)} events could not be copied to {self._log.path}: {error}"
+        self._unlogged = []
+        return ""
+
+    def _key(self, config: Mapping[str, Any]) -> int:
+        text = self.space.key(config) if self.space is not None else json_text(config)
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+    def _of(self, trial: int) -> Trial:
+        try:
+            at = operator.index(trial)
+        except TypeError as error:
+            raise UsageError(f"a trial is named by its number, not by {trial!r}") from error
+        if isinstance(trial, bool) or not 0 <= at < len(self._trials):
+            raise UsageError(f"there is no trial {trial!r}; the study has {len(self._trials)}")
+        return self._trials[at]
+
+    def _running_of(self, trial: int) -> Trial:
+        found = self._of(trial)
+        if found.state is not State.RUNNING:
+            raise UsageError(f"trial {found.id} is {found.state}, not running")
+        return found
+
+    def _open_of(self, trial: int) -> Trial:
+        found = self._of(trial)
+        if not found.open:
+            raise UsageError(f"trial {found.id} is {found.state} already")
+        return found
+
+
+def _store_in(folder: Path) -> Store:
+    from thrifty.tuning.database import DatabaseStore
+
+    return DatabaseStore.in_folder(folder)
+
+
+def _changed(trial: Trial, **fields: Any) -> Trial:
+    # dataclasses.replace, which this is, costs three times as much.
+    names = ("id", "config", "state", "values", "cost_seconds", "until", "why", "inputs", "extra")
+    return Trial(*(fields[n] if n in fields else getattr(trial, n) for n in names))
+
+
+def _extended(values: tuple[float | None, ...], told: Sequence[tuple[int, float]]) -> tuple[float | None, ...]:
+    curve = list(values)
+    for epoch, value in told:
+        curve += [None] * (epoch - 1 - len(curve))
+        curve.append(value)
+    return tuple(curve)
+
+
+def _cost(cost_seconds: float | None, trial: int) -> float:
+    if cost_seconds is None:
+        return 0.0
+    cost = number(cost_seconds, f"cost_seconds of trial {trial}")
+    if not 0 <= cost < math.inf:
+        raise UsageError(f"cost_seconds of trial {trial} is {cost_seconds!r}; it must be a number of at least 0")
+    return cost
+
+
+def _as_json(value: Mapping[str, Any], what: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{what} is a dict, not {value!r}")
+    if not value:
+        return {}
+    return json.loads(json_text(dict(value)))
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 300 else text[:297] + "..."

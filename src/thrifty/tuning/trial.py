@@ -1,0 +1,72 @@
+"""A trial: one configuration with its curve, its cost and its outcome; and what a study hands out about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """What a trial is doing. DONE, FAILED and SKIPPED are ends."""
+
+    WAITING = "waiting"  # it has no value yet and nobody is working on it
+    RUNNING = "running"
+    PAUSED = "paused"  # it has epochs and can go on
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # given up on purpose; its values still count
+
+
+OPEN = frozenset({State.WAITING, State.RUNNING, State.PAUSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One configuration and what is known of it; a snapshot that never changes.
+
+    values: the metric after each epoch (None where it was not told), or the one value of a study without epochs.
+    until: the epoch up to which it is being run now, None when it is not running or there are no epochs.
+    why: why it was bought, or why it failed or was skipped.
+    inputs: ids of the trials that it uses (a teacher, an ensemble's members, the step before).
+    """
+
+    id: int
+    config: dict[str, Any]
+    state: State = State.WAITING
+    values: tuple[float | None, ...] = ()
+    cost_seconds: float = 0.0
+    until: int | None = None
+    why: str = ""
+    inputs: tuple[int, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs it has had; for a study without epochs 1 once it has its value."""
+        return len(self.values)
+
+    @property
+    def open(self) -> bool:
+        """Whether more can still be bought for it or is being bought."""
+        return self.state in OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What to run: `config` of `trial`, from after `from_epoch` to `until_epoch` (None in a study without epochs)."""
+
+    trial: int
+    config: dict[str, Any]
+    from_epoch: int = 0
+    until_epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best value told so far, and the trial and epoch (from 1) that it belongs to."""
+
+    trial: int
+    config: dict[str, Any]
+    value: float
+    epoch: int

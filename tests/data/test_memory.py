@@ -1,0 +1,123 @@
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas
+import PIL.Image
+import polars
+import pyarrow as pa
+import pytest
+
+from thrifty.core.errors import DataError
+from thrifty.data.read import Read, read
+
+
+def cells(found: Read) -> dict[str, list[object]]:
+    return found.table.columns()
+
+
+def test_frames_of_every_library_give_the_same_table(tmp_path: Path):
+    columns = {"n": [1.5, None, 3.0], "t": ["x", "ü", None], "label": ["a", "b", "a"]}
+    for frame in (pandas.DataFrame(columns), polars.DataFrame(columns), pa.table(columns), columns,
+                  [dict(zip(columns, row)) for row in zip(*columns.values())]):  # fmt: skip
+        assert cells(read(frame, tmp_path)) == columns, type(frame)
+
+
+def test_values_of_many_types_become_plain(tmp_path: Path):
+    row = {
+        "int": np.int32(3), "float": np.float32(0.5), "flag": np.bool_(True), "day": date(2020, 1, 2),
+        "time": datetime(2020, 1, 2, 3, 4), "path": Path("a/b.png"), "none": float("nan"), "list": ["x", 1],
+        "stamp": np.datetime64("2020-01-02"), "image": PIL.Image.new("RGB", (3, 2)),
+        "pixels": np.zeros((2, 2), np.uint8), "raw": bytearray(b"xy"),
+    }  # fmt: skip
+    found = cells(read([row, {}], tmp_path))
+    assert found["int"] == [3, None]
+    assert found["flag"] == [True, None]
+    assert found["day"][0] == "2020-01-02"
+    assert found["time"][0] == "2020-01-02 03:04:00"
+    assert found["path"][0] == "a/b.png"
+    assert found["none"] == [None, None]
+    assert found["list"][0] == '["x", 1]'
+    assert str(found["stamp"][0]).startswith("2020-01-02")
+    assert str(found["image"][0])[:6] == "b'\\x89"
+    assert found["raw"][0] == b"xy"
+
+
+def test_odd_types_of_pandas_are_read(tmp_path: Path):
+    frame = pandas.DataFrame(
+        {
+            "cat": pandas.Categorical(["a", None, "b"]),
+            "mixed": [1, "x", None],
+            "flags": pandas.array([True, None, False], dtype="boolean"),
+            "when": pandas.to_datetime(["2020-01-01", None, "2020-01-03"]).tz_localize("UTC"),
+            "gap": [timedelta(days=1), None, timedelta(seconds=1)],
+            "money": [Decimal("1.50"), None, Decimal("2")],
+            7: [1, 2, 3],
+            "lists": [["a"], [], None],
+        },
+        index=[5, 5, 9],
+    )
+    found = cells(read(frame, tmp_path))
+    assert found["cat"] == ["a", None, "b"]
+    assert found["mixed"] == ["1", "x", None]
+    assert found["flags"] == [True, None, False]
+    assert found["when"][0] == datetime(2020, 1, 1)
+    assert found["gap"] == [86400.0, None, 1.0]
+    assert found["money"] == [1.5, None, 2.0]
+    assert found["7"] == [1, 2, 3]
+    assert found["lists"] == ['["a"]', "[]", None]
+
+
+def test_arrays_with_labels_are_a_table(tmp_path: Path):
+    found = read((np.arange(6).reshape(3, 2), np.array([0, 1, 0])), tmp_path)
+    assert cells(found) == {"x0": [0, 2, 4], "x1": [1, 3, 5], "label": [0, 1, 0]}
+    assert found.target == "label"
+
+
+def test_arrays_of_images_become_image_files(tmp_path: Path):
+    for shape in ((4, 5, 6), (4, 5, 6, 3), (4, 3, 5, 6), (4, 5, 6, 1)):
+        found = read((np.random.default_rng(0).random(shape), list("abab")), tmp_path)
+        assert found.table.names == ("image", "label")
+        assert found.table.columns()["image"][0][:4] == b"\x89PNG"  # type: ignore[index]
+
+
+def test_texts_with_labels_are_a_table(tmp_path: Path):
+    for texts in (["one", "two"], np.array(["one", "two"])):
+        assert cells(read((texts, ["p", "q"]), tmp_path)) == {"text": ["one", "two"], "label": ["p", "q"]}
+
+
+def test_a_frame_with_labels_beside_it_is_a_table(tmp_path: Path):
+    frame = pandas.DataFrame({"label": [1, 2]})
+    found = read((frame, pandas.Series(["p", "q"])), tmp_path)
+    assert cells(found) == {"label": [1, 2], "label_": ["p", "q"]}
+    assert found.target == "label_"
+
+
+def test_lists_of_labels_and_indicator_columns_are_lists(tmp_path: Path):
+    assert cells(read(([["x"], ["y"]], [["p"], []]), tmp_path))["label"] == ['["p"]', "[]"]
+    assert cells(read((np.zeros((2, 1)), np.array([[1, 0, 1], [0, 0, 0]])), tmp_path))["label"] == ["[0, 2]", "[]"]
+
+
+@pytest.mark.parametrize(
+    "source", [3, None, [1, 2], (np.zeros(3), np.zeros(2)), {"a": [1], "b": [1, 2]}, np.float64(1)]
+)
+def test_what_is_no_data_is_an_error(source: object, tmp_path: Path):
+    with pytest.raises(DataError):
+        read(source, tmp_path)
+
+
+def test_a_hugging_face_data_set_gives_class_names_and_bytes(tmp_path: Path, png: Callable[..., bytes]):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {"image": datasets.Image(), "text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+    )
+    rows = {"image": [{"bytes": png(i), "path": None} for i in range(4)], "text": list("abcd"), "label": [0, 1, 1, 0]}
+    whole = datasets.Dataset.from_dict(rows, features=features)
+    found = cells(read(whole.select([3, 1]), tmp_path))
+    assert found["label"] == ["no", "yes"]
+    assert found["image"] == [png(3), png(1)]
+    parts = read(datasets.DatasetDict({"train": whole, "test": whole.select([0])}), tmp_path)
+    assert parts.parts is not None
+    assert parts.parts.tolist() == [0, 0, 0, 0, 2]

@@ -1,0 +1,125 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+from findings_of_tests import findings_of
+
+from thrifty.evaluation import report
+from thrifty.evaluation.examples import gather
+from thrifty.evaluation.findings import BadRowFinding, ColumnFinding
+from thrifty.evaluation.page import html as page
+
+VOID = {"meta", "img", "br"}
+TASKS = [("multiclass", "accuracy"), ("binary", "f1_macro"), ("multilabel", "f1_micro"), ("regression", "rmse")]
+EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>\x00\ud800'
+
+
+class Checked(HTMLParser):
+    """Every element that opens closes again, and nothing is fetched or run."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.names, self.words = [], set(), []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.names.add(tag)
+        for name, value in attrs:
+            assert not name.startswith("on"), name
+            if name in ("src", "href"):
+                assert value.startswith(("data:", "#")), value[:80]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def texts(part):
+    return lambda rows: {"review": [f"review {r} {EVIL}" for r in rows], "id": list(rows)}
+
+
+def examples_of(findings):
+    meanings = {"review": "text", "id": "ignored"}
+    return gather(findings.task, findings.test, findings.classes, texts(findings.test), meanings, findings.decision)
+
+
+@pytest.mark.parametrize(("task", "metric"), TASKS)
+def test_the_page_is_whole_and_loads_nothing(task, metric):
+    findings = findings_of(task, metric)
+    html = page(report.build(findings), examples_of(findings))
+    checked = Checked(html)
+    assert "script" not in checked.names
+    assert "http" not in re.sub(r"http-equiv", "", html)
+    shown = " ".join(checked.words)
+    for words in ("thrifty predict 'runs/my pets-1' DATA", "out of memory", "Worst errors", "What the seconds bought"):
+        assert words in shown
+    assert ("What is taken for what" in shown) == (task in ("binary", "multiclass"))
+    assert ("Predicted against true" in shown) == (task == "regression")
+
+
+def test_the_answer_comes_before_everything_else():
+    built = report.build(findings_of())
+    words = " ".join(Checked(page(built)).words)
+    value = f"{built['test']['accuracy']['value']:.3f}"
+    assert words.index(value) < words.index("2.13 ms") < words.index("3.41 MB") < words.index("58 s of 1 min")
+    assert words.index("58 s of 1 min") < words.index("Scores")
+
+
+def test_text_of_users_is_never_read_as_markup():
+    findings = findings_of(
+        name=EVIL,
+        target=EVIL,
+        classes=[EVIL, f"{EVIL}2", f"{EVIL}3"],
+        run=EVIL,
+        problems=[EVIL],
+        columns=[ColumnFinding(EVIL, "text", EVIL)],
+        bad_rows=[BadRowFinding(EVIL, 3, EVIL, EVIL)],
+        command=["thrifty", "run", EVIL],
+        environment={EVIL: EVIL},
+        notes=[EVIL],
+        metric_reason=EVIL,
+    )
+    checked = Checked(page(report.build(findings), examples_of(findings)))
+    assert "script" not in checked.names
+    assert "img" not in checked.names
+
+
+def test_each_cell_with_examples_opens_them():
+    findings = findings_of()
+    html = page(report.build(findings), examples_of(findings))
+    targets, identities = (set(re.findall(p, html)) for p in (r'popovertarget="([^"]+)"', r'id="(cell-[^"]+)"'))
+    assert targets == identities
+    assert len(targets) >= 6
+
+
+def test_a_run_without_a_model_has_a_page():
+    nothing = findings_of(validation=None, test=None, artifact=None, best=None, members=(), candidates=(), phases={})
+    words = " ".join(Checked(page(report.build(nothing))).words)
+    assert "no model was written" in words
+    assert "How to predict" not in words
+
+
+def test_a_page_without_a_test_part_warns_that_choices_were_made_on_validation():
+    words = " ".join(Checked(page(report.build(findings_of(with_test=False)))).words)
+    assert "expect a little less on new rows" in words
+
+
+def test_many_classes_are_shown_as_pairs():
+    import numpy as np
+
+    from thrifty.evaluation.findings import Part
+
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 60, 500)
+    part = Part(y, rng.dirichlet(np.ones(60), 500))
+    findings = findings_of(classes=[f"c{k}" for k in range(60)], class_counts=[9] * 60, test=part, validation=part)
+    html = page(report.build(findings))
+    Checked(html)
+    assert 'class="confusion' not in html
+    assert "Most often confused" in html

@@ -1,0 +1,119 @@
+import math
+import time
+
+import numpy as np
+import pytest
+
+from thrifty.core.space import Choice, Float, Int, Space, When
+from thrifty.testing.policies import MIXED, PolicyContract, answer
+from thrifty.tuning.policies.freeze_thaw import FreezeThaw, levels_of
+from thrifty.tuning.policy import Policy
+from thrifty.tuning.study import Study
+from thrifty.tuning.trial import Proposal
+
+
+class TestFreezeThaw(PolicyContract):
+    def make(self) -> Policy:
+        return FreezeThaw()
+
+
+class TestFreezeThawOfOneEpoch(PolicyContract):
+    max_epochs = 1
+
+    def make(self) -> Policy:
+        return FreezeThaw()
+
+
+class TestFreezeThawOfManyEpochs(PolicyContract):
+    max_epochs = 1000
+
+    def make(self) -> Policy:
+        return FreezeThaw()
+
+
+@pytest.mark.parametrize(
+    ("last", "levels"),
+    [(1, [1]), (2, [2]), (3, [2, 3]), (10, [2, 3, 4, 6, 10]), (50, [2, 3, 4, 6, 9, 14, 21, 32, 50])],
+)
+def test_a_trial_goes_half_as_far_again_at_each_step(last: int, levels: list[int]) -> None:
+    found = levels_of(last, 1.5)
+    assert found[0] == levels[0]
+    assert found[-1] == last
+    assert len(found) == len(levels)
+    assert found == sorted(set(found))
+
+
+def spent_to_reach(policy: str, goal: float, seed: int) -> int:
+    """Epochs until a value at the goal; the floor lies at lr 1e-3, momentum 0.5, 3 layers, kind b."""
+    space = Space(
+        {
+            "lr": Float(1e-6, 1.0, log=True),
+            "layers": Int(1, 9),
+            "kind": Choice("a", "b", "c"),
+            "momentum": When(Float(0, 1), {"kind": ("b", "c")}),
+        }
+    )
+    study = Study(space, metric="loss", max_epochs=27, policy=policy, seed=seed)
+
+    def curve(config: dict[str, object], epoch: int) -> float:
+        far = abs(math.log10(float(str(config["lr"]))) + 3) / 2 + abs(int(str(config["layers"])) - 3) / 6
+        far += {"a": 0.6, "b": 0.0, "c": 0.3}[str(config["kind"])] + abs(float(str(config.get("momentum", 0.5))) - 0.5)
+        return 0.1 * far + far * epoch**-0.3 + epoch**-1.0
+
+    def tell(study: Study, proposal: Proposal) -> None:
+        assert proposal.until_epoch is not None
+        epochs = range(proposal.from_epoch + 1, proposal.until_epoch + 1)
+        study.tell(proposal.trial, [curve(proposal.config, e) for e in epochs])
+
+    while study.best is None or study.best.value > goal:
+        tell(study, study.ask())
+        if study.epochs_spent > 5000:
+            break
+    return study.epochs_spent
+
+
+def test_it_finds_a_good_configuration_in_fewer_epochs_than_hyperband() -> None:
+    ours = [spent_to_reach("freeze-thaw", 0.2, seed) for seed in range(4)]
+    theirs = [spent_to_reach("hyperband", 0.2, seed) for seed in range(4)]
+    assert sum(ours) < 0.7 * sum(theirs), (ours, theirs)
+
+
+def test_what_runs_is_not_bought_again_beside_itself() -> None:
+    study = Study(MIXED, metric="loss", max_epochs=27, policy="freeze-thaw")
+    for _ in range(30):
+        answer(study, study.ask())
+    outstanding = [study.ask() for _ in range(6)]
+    new = [p for p in outstanding if p.from_epoch == 0]
+    assert len({MIXED.key(p.config) for p in new}) == len(new)
+
+
+def test_it_learns_from_failures() -> None:
+    """Where 38 % of the space fails, fewer of what the model chooses does."""
+    chosen = []
+    for seed in (0, 1):
+        space = Space({"lr": Float(1e-4, 1.0, log=True), "x": Float(0, 1)})
+        study = Study(space, metric="loss", max_epochs=9, policy="freeze-thaw", seed=seed)
+        for _ in range(80):
+            proposal = study.ask()
+            if proposal.config["lr"] > 0.03:
+                study.tell(proposal.trial, math.nan)
+            else:
+                answer(study, proposal)
+        started = [e.payload for e in study.events() if e.kind == "trial_started"]
+        chosen += [s["config"]["lr"] > 0.03 for s in started if s["why"].startswith("expected gain")]
+    assert len(chosen) > 30
+    assert sum(chosen) < 0.25 * len(chosen)
+
+
+@pytest.mark.slow
+def test_a_proposal_at_a_thousand_trials_takes_less_than_20_ms() -> None:
+    study = Study(MIXED, metric="loss", max_epochs=27, policy="freeze-thaw")
+    rng = np.random.default_rng(0)
+    for _ in range(1000):
+        trial = study.start(MIXED.sample(rng), until=2)
+        study.tell(trial, [float(rng.random()), float(rng.random())])
+    study.ask()
+    start = time.perf_counter()
+    for _ in range(50):
+        answer(study, study.ask())
+    assert (time.perf_counter() - start) / 50 < 0.02
