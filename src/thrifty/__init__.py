@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from thrifty.core.version import VERSION
+
 if TYPE_CHECKING:
     from thrifty.api import Run, evaluate, inspect, load, predict, resume, run, train
     from thrifty.core.errors import (
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from thrifty.core.space import Choice, Float, Int
     from thrifty.tuning.study import Study
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
     "thrifty.api": ("Run", "evaluate", "inspect", "load", "predict", "resume", "run", "train"),

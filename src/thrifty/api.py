@@ -1,6 +1,6 @@
 """The Python interface: each function short, delegating to the layer that does the work.
 
-`run`, `train` and `resume` give a `Run`; `inspect`, `evaluate` and `doctor` give plain values; `load` gives a predictor.
+`run`, `train`, `resume` give a `Run`; `inspect`, `evaluate` and `doctor` give plain values; `load` gives a predictor.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from thrifty.core.errors import StoreError, UsageError
+from thrifty.core.errors import StoreError
 
 if TYPE_CHECKING:
     from thrifty.runtime.predictor import Predictions, Predictor
@@ -87,10 +87,10 @@ def run(
         given[part] = {**given.get(part, {}), **fields}
     return start(
         {
-            "data": data, "target": target, "test": test, "validation": validation, "minutes": minutes, "metric": metric,
-            "max_latency_ms": max_latency_ms, "max_size_mb": max_size_mb, "max_accuracy_loss": max_accuracy_loss,
-            "group": group, "time": time, "weight": weight, "folds": folds, "seed": seed, "threads": threads,
-            "device": device, "exclude": tuple(exclude), "recipe": given, "meanings": meanings, "offline": offline,
+            "data": data, "target": target, "test": test, "validation": validation, "minutes": minutes,
+            "metric": metric, "max_latency_ms": max_latency_ms, "max_size_mb": max_size_mb,
+            "max_accuracy_loss": max_accuracy_loss, "group": group, "time": time, "weight": weight,
+            "folds": folds, "seed": seed, "threads": threads, "device": device, "exclude": tuple(exclude), "recipe": given, "meanings": meanings, "offline": offline,
             "cache": cache, "max_bad_share": max_bad_share, "command": command,
         },
         out=Path(out) if out is not None else None,
@@ -146,7 +146,7 @@ def load(path: str | Path, *, threads: int | None = None) -> Predictor:
 
 
 def predict(run: str | Path, data: Any, *, out: str | Path | TextIO | None = None) -> Predictions | None:
-    """Predictions for `data`, in its order: returned, or written to `out` (.csv, .jsonl, .parquet; a stream gets CSV)."""
+    """Predictions for `data`, in its order: returned, or written to `out` (.csv, .jsonl, .parquet, a stream)."""
     from thrifty.runtime.files import predict_to
 
     return predict_to(load(run), data, Path(out) if isinstance(out, str) else out)
@@ -174,5 +174,5 @@ def doctor() -> dict[str, Any]:
 
 
 __all__ = [
-    "Run", "UsageError", "doctor", "evaluate", "inspect", "load", "open_run", "predict", "resume", "run", "start", "train",
+    "Run", "doctor", "evaluate", "inspect", "load", "open_run", "predict", "resume", "run", "start", "train",
 ]  # fmt: skip

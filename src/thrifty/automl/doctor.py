@@ -20,14 +20,14 @@ EXTRAS = {
 
 
 def examine() -> dict[str, Any]:
-    """Plain values: `machine`, `python`, `extras` {name: {package: version or None}}, `weights`, `cache`, `problems`."""
-    from thrifty import __version__
+    """Values: `machine`, `python`, `extras` {name: {package: version or None}}, `weights`, `cache`, `problems`."""
+    from thrifty.core.version import VERSION
     from thrifty.execution.resources import machine
 
     extras = {name: {package: _version(package) for package in packages} for name, packages in EXTRAS.items()}
     cache = Path(os.environ.get("THRIFTY_CACHE") or Path.home() / ".cache" / "thrifty")
     return {
-        "thrifty": __version__,
+        "thrifty": VERSION,
         "python": platform.python_version(),
         "executable": sys.executable,
         "machine": machine(),

@@ -57,8 +57,8 @@ def select(
 ) -> tuple[list[Member], float]:
     """The members and the value of the best ensemble on all validation rows; the best single one unless it wins.
 
-    scorer_of: row numbers -> a function of the predictions of those rows, higher is better. fits: whether a set of trials keeps the
-    limits. min_gain: what an ensemble must gain over the best single trial that fits.
+    scorer_of: row numbers -> a function of the predictions of those rows, higher is better. fits: whether a set of
+    trials keeps the limits. min_gain: what an ensemble must gain over the best single trial that fits.
     """
     ranked = sorted((s for s in scored if fits([s])), key=lambda s: -s.value)[:most]
     if not ranked:
@@ -79,7 +79,7 @@ def select(
     while len(kept) > 1 and not fits([ranked[i] for i in kept]):
         kept.pop()
     total = sum(counts[i] for i in kept)
-    mixed = sum(ranked[i].predictions * (counts[i] / total) for i in kept)
+    mixed = np.sum([ranked[i].predictions * (counts[i] / total) for i in kept], axis=0)
     value = score(mixed)
     if len(kept) < 2 or value < alone + min_gain:
         return single(best), alone

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import shutil
 import time
 from collections.abc import Sequence
@@ -106,10 +105,6 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
     session.stage("exporting")
     write_artifact(session, choice.members, result.decision)
     _check(session, result)
-    if left() > 3.0:
-        from thrifty.automl.compression import try_int8
-
-        try_int8(session, result, left)
     _measure(session, result, seconds=min(1.0, max(0.2, 0.1 * left())))
     session.phases["export"] = round(session.clock.elapsed() - began, 3)
     began = session.clock.elapsed()
@@ -140,7 +135,9 @@ def mixed_outputs(session: Session, members: Sequence[Member]) -> np.ndarray:
     return mixed
 
 
-def write_artifact(session: Session, members: Sequence[Member], decision: Tuned | None, folder: Path | None = None) -> None:
+def write_artifact(
+    session: Session, members: Sequence[Member], decision: Tuned | None, folder: Path | None = None
+) -> None:
     """Assembles the members' models into the artifact folder, whole or not at all."""
     parts = [artifacts.Member(session.model_of(m.trial), m.weight, m.temperature) for m in members]
     artifacts.assemble(
@@ -184,7 +181,9 @@ def _refit(session: Session, members: Sequence[Member], left: Any) -> None:
                 trial_id = running.pop(update.handle)
                 if update.outcome != "done":
                     shutil.rmtree(session.directory.trial(trial_id) / "refit", ignore_errors=True)
-                    session.notes.append(f"trial {trial_id} was not fitted again on all rows: {update.why or update.outcome}")
+                    session.notes.append(
+                        f"trial {trial_id} was not fitted again on all rows: {update.why or update.outcome}"
+                    )
     for handle, trial_id in running.items():
         session.executor.stop(handle, 0.0)
         shutil.rmtree(session.directory.trial(trial_id) / "refit", ignore_errors=True)
@@ -233,7 +232,9 @@ def _measure(session: Session, result: Result, seconds: float) -> None:
         megabytes = result.size_bytes / 1e6
         result.limits["max_size_mb"] = LimitFinding(request.max_size_mb, megabytes, megabytes <= request.max_size_mb)
     loss = 0.0 if result.int8 is None or not result.int8.get("kept") else float(result.int8["loss"])
-    result.limits["max_accuracy_loss"] = LimitFinding(request.max_accuracy_loss, loss, loss <= request.max_accuracy_loss)
+    result.limits["max_accuracy_loss"] = LimitFinding(
+        request.max_accuracy_loss, loss, loss <= request.max_accuracy_loss
+    )
 
 
 def _score_test(session: Session, result: Result, left: Any) -> None:
@@ -257,5 +258,3 @@ def _score_test(session: Session, result: Result, left: Any) -> None:
     sort = np.argsort(kept)
     result.test_rows = kept[sort]
     result.test_outputs = np.concatenate(outputs)[sort]
-
-

@@ -11,7 +11,7 @@ import numpy as np
 from thrifty.automl.ensemble import Member, Scored, select, single
 from thrifty.automl.session import Session
 from thrifty.evaluation.calibration import temperature
-from thrifty.tuning.policies.ladder import value_of
+from thrifty.tuning.policies.ladder import worth
 
 MIN_GAIN = 0.002  # of what is lacking to a perfect score: what an ensemble must gain on validation
 OVERHEAD_BYTES = 30_000  # of an artifact beside its model: manifest, card, requirements
@@ -50,7 +50,7 @@ class Library:
         return self._scored[trial]
 
     def all(self) -> list[Scored]:
-        return [self.scored(t.id, float(value_of(t) or 0.0)) for t in self.session.done()]
+        return [self.scored(t.id, worth(t)) for t in self.session.done()]
 
     def _size(self, trial: int) -> int:
         from thrifty.exporting.measure import size_bytes

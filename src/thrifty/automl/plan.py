@@ -15,6 +15,7 @@ from thrifty.core.space import Choice, Domain, Float, Int
 from thrifty.recipe import Recipe, override, space_of, to_json
 from thrifty.tuning.policies.ladder import Arm
 
+TEXT_FIELDS = ("model.word_ngrams", "model.char_ngrams", "model.max_features")  # that change nothing without text
 NETWORK_OVERHEAD_SECONDS = 2.5  # opening, export and writing around an elastic trial
 
 
@@ -63,7 +64,7 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str]) -> Pl
     for path in wishes:
         if path not in used and path != "model.kind":
             raise UsageError(f"no candidate that fits this data has a field {path!r}; see docs/recipes.md")
-    if not planned or set(planned) == {"baseline"} and "baseline" not in (kind, *excluded) and kind is not None:
+    if not planned or (set(planned) == {"baseline"} and "baseline" not in (kind, *excluded) and kind is not None):
         raise UsageError("no candidate is left: " + "; ".join(f"{k}: {v}" for k, v in skipped.items()))
     return Plan(planned, skipped)
 
@@ -72,6 +73,8 @@ def _apply(recipe: Recipe, wishes: Mapping[str, Any]) -> tuple[Recipe, dict[str,
     """The recipe and space with the wishes that concern it, and which those are."""
     plain = to_json(recipe)
     space = space_of(recipe)
+    if "tfidf" not in recipe.preparation.blocks:
+        space = {path: domain for path, domain in space.items() if path not in TEXT_FIELDS}
     applied: set[str] = set()
     for path, wish in wishes.items():
         part, _, name = path.partition(".")
@@ -124,12 +127,18 @@ def arms(plan: Plan, facts: Facts) -> list[Arm]:
                 seconds=prior.seconds,
                 skill=prior.skill,
                 spread=prior.spread,
+                first={path: _value_at(planned.recipe, path) for path in planned.space},
                 cores=facts.cores if planned.candidate.all_cores else 1,
                 elastic=prior.elastic and not fixed_seconds,
                 overhead_seconds=NETWORK_OVERHEAD_SECONDS if prior.elastic else 0.0,
             )
         )
     return found
+
+
+def _value_at(recipe: Recipe, path: str) -> Any:
+    part, _, name = path.partition(".")
+    return to_json(recipe)[part][name]
 
 
 def recipe_of(plan: Plan, config: Mapping[str, Any], seed: int) -> Recipe:

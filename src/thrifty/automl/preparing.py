@@ -96,7 +96,9 @@ def write_source(source: Any, folder: Path, name: str) -> tuple[Path, str | None
     return parts, found[0].target
 
 
-def inspect(data: Any, target: str | None = None, *, meanings: Mapping[str, str] | None = None, **asked: Any) -> dict[str, Any]:
+def inspect(
+    data: Any, target: str | None = None, *, meanings: Mapping[str, str] | None = None, **asked: Any
+) -> dict[str, Any]:
     """What is inferred from the data, and every problem in it, as plain values; nothing is kept on disk.
 
     asked: test, validation, group, time, weight, folds, seed, max_bad_share, as for a run.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thrifty import __version__ as version
 from thrifty.automl.session import Session
 from thrifty.core.files import replacing, write_json
+from thrifty.core.version import VERSION
 from thrifty.data import describe
 from thrifty.evaluation import report as reports
 from thrifty.evaluation.decisions import probabilities_of
@@ -73,7 +73,7 @@ def _findings(session: Session, result: Result, stopped: str) -> Findings:
     return Findings(
         name=session.directory.path.name,
         run=str(session.directory.path),
-        version=version,
+        version=VERSION,
         task=session.task,
         target=dataset.schema.target,
         metric=session.metric,
@@ -87,7 +87,8 @@ def _findings(session: Session, result: Result, stopped: str) -> Findings:
             "test": len(splits.test_rows),
         },
         columns=[
-            ColumnFinding(c.name, str(c.meaning), c.reason, c.num_missing, c.num_distinct) for c in dataset.schema.columns
+            ColumnFinding(c.name, str(c.meaning), c.reason, c.num_missing, c.num_distinct)
+            for c in dataset.schema.columns
         ],
         candidates=_candidates(session),
         best=str(session.study.trial(members[0].trial).config["candidate"]) if len(members) == 1 else "ensemble",
@@ -209,12 +210,12 @@ def _trial(trial: Trial, times: Mapping[int, tuple[float, float]]) -> TrialFindi
 
 def _pretrained(session: Session, result: Result) -> list[dict[str, Any]]:
     """The cards of the pretrained weights in the members."""
-    from thrifty.models.weights import find
+    from thrifty.models.weights import KINDS, Kind, find
 
-    kinds = set()
+    kinds: set[Kind] = set()
     for member in result.choice.members:
         planned = session.plan.planned[session.study.trial(member.trial).config["candidate"]]
-        kinds |= {b.removesuffix("_embedding") for b in planned.recipe.preparation.blocks if b.endswith("_embedding")}
+        kinds |= {kind for kind in KINDS if f"{kind}_embedding" in planned.recipe.preparation.blocks}
     found = (find(kind) for kind in sorted(kinds))
     return [weights.card() for weights in found if weights is not None]
 

@@ -16,7 +16,7 @@ MIN_MINUTES = 1 / 60
 
 @dataclass(frozen=True)
 class Request:
-    """data, test, validation: paths. minutes: wall clock of the whole command. Limits: milliseconds, 10^6 bytes, points.
+    """data, test, validation: paths. minutes: wall clock of the command. Limits: milliseconds, 10^6 bytes, points.
 
     recipe: nested wishes (`{"model": {"width": 32}}`); meanings: {column: meaning}. command: `run`, or `train` for the
     one recipe. max_bad_share: the share of rows that may be set aside, 0 to 1.
@@ -123,10 +123,14 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"--recipe {path} is not YAML: {error}") from error
     if not isinstance(tree, dict):
-        raise UsageError(f"--recipe {path} must hold a mapping like `model: {{kind: trees}}`, not {type(tree).__name__}")
+        raise UsageError(
+            f"--recipe {path} must hold a mapping like `model: {{kind: trees}}`, not {type(tree).__name__}"
+        )
     for part in tree:
         if part not in ("model", "training", "preparation"):
-            raise UsageError(f"--recipe {path}: {part!r} is no part of a recipe; parts are preparation, model, training")
+            raise UsageError(
+                f"--recipe {path}: {part!r} is no part of a recipe; parts are preparation, model, training"
+            )
     plain: dict[str, Any] = _numbers(tree)
     return plain
 

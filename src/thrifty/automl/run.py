@@ -218,8 +218,8 @@ def _session(
     )
     with study:
         session = Session(
-            directory, request, clock, interruption, watch, executor, dataset, facts, plan, metric, reason, study, found,
-            spent_before,
+            directory, request, clock, interruption, watch, executor, dataset, facts, plan, metric, reason, study,
+            found, spent_before,
         )  # fmt: skip
         session.phases["data"] = round(clock.elapsed() - began, 3)
         yield session
@@ -279,7 +279,8 @@ def _tell(session: Any, event: Any) -> None:
     """Turns an event of the study into a notice for the watcher."""
     from thrifty.evaluation.metrics import signed
     from thrifty.evaluation.words import value_text
-    from thrifty.tuning.policies.ladder import value_of
+    from thrifty.tuning.policies.ladder import worth
+
     if event.trial is None:
         return
     trial = session.study.trial(event.trial)
@@ -294,7 +295,7 @@ def _tell(session: Any, event: Any) -> None:
     elif event.kind == "trial_finished":
         done = session.done()
         own = [t for t in done if t.config["candidate"] == trial.config["candidate"]]
-        score = value_text(session.metric, signed(session.metric, value_of(trial)))
+        score = value_text(session.metric, signed(session.metric, worth(trial)))
         best = done[0] if done else trial
         session.watch(
             {
@@ -303,7 +304,7 @@ def _tell(session: Any, event: Any) -> None:
                 "seconds": trial.cost_seconds,
                 "is_best": best.id == trial.id,
                 "is_candidates_best": bool(own) and own[0].id == trial.id,
-                "best": value_text(session.metric, signed(session.metric, value_of(best))),
+                "best": value_text(session.metric, signed(session.metric, worth(best))),
                 "best_candidate": best.config["candidate"],
                 **notice,
             }

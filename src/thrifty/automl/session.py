@@ -26,7 +26,7 @@ from thrifty.evaluation.metrics import METRICS, positive_of, scorer
 from thrifty.execution.job import Job
 from thrifty.execution.processes import ProcessExecutor
 from thrifty.recipe import to_json
-from thrifty.tuning.policies.ladder import value_of
+from thrifty.tuning.policies.ladder import value_of, worth
 from thrifty.tuning.policy import Purchase
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
@@ -140,7 +140,7 @@ class Session:
             for t in self.study.trials
             if t.state is State.DONE and value_of(t) is not None and (self.model_of(t.id) / "model.json").exists()
         ]
-        return sorted(found, key=lambda t: (-float(value_of(t) or 0.0), t.id))
+        return sorted(found, key=lambda t: (-worth(t), t.id))
 
     def model_of(self, trial: int) -> Path:
         """The folder of a trial's model: refitted on all development rows where that was done."""

@@ -263,7 +263,7 @@ def doctor(json: Json = False) -> None:
 
 
 def main() -> None:
-    """The entry point: runs a command and ends with the documented exit code, never with a traceback for known errors."""
+    """The entry point: runs a command and ends with the documented exit code, with no traceback for known errors."""
     try:
         app(standalone_mode=True)
     except ThriftyError as error:

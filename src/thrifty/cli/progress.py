@@ -28,7 +28,9 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.live is not None:
             self.live.stop()
             self.live = None
@@ -60,8 +62,12 @@ class Progress:
                 state[name] = notice[name]
         if "candidate" not in notice:
             return
-        row = state["candidates"].setdefault(notice["candidate"], {"trials": 0, "best": None, "seconds": 0.0, "state": ""})
-        row["state"] = {"trial_started": "running", "trial_finished": "done", "trial_failed": "failed"}.get(kind, row["state"])
+        row = state["candidates"].setdefault(
+            notice["candidate"], {"trials": 0, "best": None, "seconds": 0.0, "state": ""}
+        )
+        row["state"] = {"trial_started": "running", "trial_finished": "done", "trial_failed": "failed"}.get(
+            kind, row["state"]
+        )
         if kind == "epoch":
             row["state"] = f"epoch {notice['epoch']}: {notice['score']}"
         if kind == "trial_finished":
@@ -78,7 +84,9 @@ class Progress:
             return f"{at}  {notice['candidate']}: failed: {notice['why']}"[: WIDTH * 3]
         if notice["kind"] == "trial_finished":
             mark = "  best so far" if notice.get("is_best") else ""
-            return f"{at}  {notice['candidate']}: {notice['metric']} {notice['score']} in {notice['seconds']:.1f} s{mark}"
+            return (
+                f"{at}  {notice['candidate']}: {notice['metric']} {notice['score']} in {notice['seconds']:.1f} s{mark}"
+            )
         return ""
 
     def _refresh(self) -> None:

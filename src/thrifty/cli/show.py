@@ -62,9 +62,7 @@ def print_inspection(found: dict[str, Any]) -> None:
         why = Text(column["reason"])
         if column["examples"]:
             why.append("  " + ", ".join(column["examples"])[:60], style="dim")
-        table.add_row(
-            Text(column["name"]), column["meaning"], str(column["missing"]), str(column["distinct"]), why
-        )
+        table.add_row(Text(column["name"]), column["meaning"], str(column["missing"]), str(column["distinct"]), why)
     console.print(table)
     console.print(Text(found["splits_line"]))
     problems = found["problems"]

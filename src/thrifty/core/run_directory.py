@@ -1,11 +1,11 @@
 """The run directory: where what was asked, what happened and what came of it lie.
 
-    request.json   what was asked; there within a second of the start
-    data/          the prepared Dataset
-    study.sqlite3  the trials; events.jsonl  every event, append-only
-    trials/ID/     one trial's files
-    artifact/      the best model so far
-    report.json, report.html, bad_rows.csv
+request.json   what was asked; there within a second of the start
+data/          the prepared Dataset
+study.sqlite3  the trials; events.jsonl  every event, append-only
+trials/ID/     one trial's files
+artifact/      the best model so far
+report.json, report.html, bad_rows.csv
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def create(out: Path | None, name: str, request: dict[str, Any]) -> RunDirectory
         if error.errno == errno.ENOSPC:
             raise
         where = out or Path("runs")
-        raise UsageError(f"the run directory {where} cannot be written: {error.strerror}; name another with --out") from error
+        raise UsageError(
+            f"the run directory {where} cannot be written: {error.strerror}; name another with --out"
+        ) from error
     return directory
 
 
@@ -84,7 +86,11 @@ def _claim(path: Path) -> Path:
     if path.exists() and not path.is_dir():
         raise UsageError(f"--out {path} is a file; name a folder")
     if path.exists() and any(path.iterdir()):
-        held = "holds a run already; go on with it by `thrifty resume`, or" if (path / "request.json").exists() else "is not empty;"
+        held = (
+            "holds a run already; go on with it by `thrifty resume`, or"
+            if (path / "request.json").exists()
+            else "is not empty;"
+        )
         raise UsageError(f"the folder {path} {held} name another with --out")
     path.mkdir(parents=True, exist_ok=True)
     if not os.access(path, os.W_OK):
@@ -121,7 +127,9 @@ def open_run(path: Path) -> tuple[RunDirectory, dict[str, Any]]:
     except ValueError as error:
         raise StoreError(f"{directory.request} cannot be read: {error}") from error
     if request.get("format", 0) > FORMAT:
-        raise StoreError(f"{path} was made by a newer version of Thrifty (format {request['format']}); upgrade to open it")
+        raise StoreError(
+            f"{path} was made by a newer version of Thrifty (format {request['format']}); upgrade to open it"
+        )
     return directory, request
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import onnx
@@ -27,7 +27,7 @@ from thrifty.core.seeds import generator
 from thrifty.data.column import Meaning
 from thrifty.data.encode.category import Category
 from thrifty.data.encode.encoder import Encoder
-from thrifty.data.encode.image import channels_of
+from thrifty.data.encode.image import Image, channels_of
 from thrifty.data.encode.image_statistics import ImageStatistics
 from thrifty.data.encode.log_mel_statistics import LogMelStatistics
 from thrifty.data.encode.number import Number
@@ -35,13 +35,19 @@ from thrifty.data.encode.sparse import SparseRows
 from thrifty.data.encode.text_statistics import TextStatistics
 from thrifty.data.encode.tfidf import Tfidf
 from thrifty.data.encode.timestamp import Timestamp
+from thrifty.data.encode.tokens import Tokens
+from thrifty.data.encode.waveform import Waveform
 from thrifty.engines.trial import Trial
 from thrifty.exporting import graphs
+from thrifty.models.backbones.files import backbone
+from thrifty.models.weights import Kind as WeightsKind
+from thrifty.models.weights import find
 from thrifty.recipe import Linear
 from thrifty.runtime.graph import evaluate
 from thrifty.runtime.nodes import encoder_node, files_of, onnx_node
 
 NUM_COMPONENTS = 64  # that texts are reduced to for models that take dense columns alone
+MAX_TOKENS = 256  # of a text that a pretrained network reads
 MAX_ONE_HOT = 200  # values of a category with an indicator of its own
 
 
@@ -58,7 +64,7 @@ class Style(StrEnum):
 
 
 Kind = Literal["dense", "codes", "text"]
-Array = np.ndarray | csr_matrix
+Array: TypeAlias = np.ndarray | csr_matrix
 
 
 @dataclass(frozen=True)
@@ -292,7 +298,7 @@ def _text_statistics(builder: _Builder) -> None:
 
 
 def _image_statistics(builder: _Builder) -> None:
-    small = {"small": 8, "cells": (8,)} if builder.raw else {}
+    small: dict[str, Any] = {"small": 8, "cells": (8,)} if builder.raw else {}
     for name, column in _numbered("image_statistics", builder.names(Meaning.IMAGE)):
         channels = channels_of(builder.columns((column,), builder.trial.dataset.splits.development_rows)[column])
         builder.encoder(name, ImageStatistics((column,), channels=channels, **small))
@@ -305,6 +311,31 @@ def _log_mel_statistics(builder: _Builder) -> None:
         builder.kept(name, f"{name}.values", 10.0)
 
 
+def _embeddings(kind: WeightsKind, meaning: Meaning) -> Callable[[_Builder], None]:
+    """Frozen pretrained features of every column of one meaning; none where no weights are found."""
+
+    def add(builder: _Builder) -> None:
+        weights = find(kind)
+        if weights is None:
+            return
+        preparation = builder.trial.recipe.preparation
+        for name, column in _numbered(f"{kind}_embedding", builder.names(meaning)):
+            made = backbone(weights, builder.trial.cache)
+            encoder: Encoder
+            if kind == "image":
+                encoder = Image((column,), preparation.image_size)
+            elif kind == "text":
+                tokenizer = (weights.folder / "tokenizer.json").read_text(encoding="utf-8")
+                encoder = Tokens((column,), tokenizer, MAX_TOKENS)
+            else:
+                encoder = Waveform((column,), preparation.audio_seconds)
+            builder.encoder(f"{name}_input", encoder)
+            builder.network(name, made.path, {i: f"{name}_input.{i}" for i in made.inputs}, "features")
+            builder.kept(name, f"{name}.features", 20.0)
+
+    return add
+
+
 _BLOCKS: dict[str, Callable[[_Builder], None]] = {
     "numbers": _numbers,
     "categories": _categories,
@@ -313,6 +344,9 @@ _BLOCKS: dict[str, Callable[[_Builder], None]] = {
     "text_statistics": _text_statistics,
     "image_statistics": _image_statistics,
     "log_mel_statistics": _log_mel_statistics,
+    "image_embedding": _embeddings("image", Meaning.IMAGE),
+    "text_embedding": _embeddings("text", Meaning.TEXT),
+    "speech_embedding": _embeddings("speech", Meaning.AUDIO),
 }
 
 

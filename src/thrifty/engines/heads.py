@@ -76,7 +76,9 @@ class _Fitted:
 def fit(trial: Trial) -> dict[str, Any]:
     """Fits a Heads recipe; see `engines.trial` for what it writes and gives."""
     if trial.rows == "development":
-        _write(trial, _refit(trial))
+        final = _refit(trial)
+        _write(trial, final)
+        final.features.remove()
         return finish(trial, None, {"head": dict(trial.chosen.get("head", {}))})
     heads = _heads(trial)
     rounds = trial.rounds()
@@ -98,7 +100,7 @@ def fit(trial: Trial) -> dict[str, Any]:
     if len(rounds) > 1:
         final = _refit(replace(trial, chosen=chosen))
     _write(trial, final)
-    for one in fitted:
+    for one in (*fitted, final):
         one.features.remove()
     return finish(trial, trial.place(rounds, [s for s in scores if s is not None]), {**chosen, "num_heads": len(heads)})
 
@@ -135,7 +137,7 @@ def _seconds(trial: Trial) -> float:
 def _train(
     trial: Trial, heads: list[Head], rows: np.ndarray, validation: np.ndarray, seconds: float, report: bool
 ) -> _Fitted:
-    """Trains all heads on the rows, and follows each one's best epoch on the validation rows (without any: the last)."""
+    """Trains all heads on the rows, and follows each one's best epoch on validation rows (without any: the last)."""
     training = trial.recipe.training or Training()
     found = features.build(trial, rows, Style.DENSE)
     started = trial.clock.elapsed()
@@ -243,7 +245,9 @@ def _follower(
 def _layers(network: nn.Module, head: int, mean: float, scale: float) -> Layers:
     """A copy of a head's layers, the last one giving values in the target's units."""
     assert isinstance(network, Heads)
-    layers = [(weight.detach().numpy().copy(), bias.detach().numpy().copy()) for weight, bias in network.layers_of(head)]
+    layers = [
+        (weight.detach().numpy().copy(), bias.detach().numpy().copy()) for weight, bias in network.layers_of(head)
+    ]
     weight, bias = layers[-1]
     layers[-1] = (weight * np.float32(scale), bias * np.float32(scale) + np.float32(mean))
     return layers

@@ -297,7 +297,9 @@ def _objective(loss: linear.Loss, target_NK: np.ndarray, weights_NK: np.ndarray)
 def _linear_graph(
     blocks: Sequence[Block], scalings: Sequence[Scaling | None], matrix_DK: np.ndarray, bias_K: np.ndarray
 ) -> Graph:
-    dense, sparse, inputs = [], [], {}
+    dense: list[tuple[graphs.Dense, np.ndarray]] = []
+    sparse: list[tuple[str, np.ndarray]] = []
+    inputs: dict[str, str] = {}
     parts = linear.split(matrix_DK, [block.width for block in blocks])
     for block, scaling, part_DK in zip(blocks, scalings, parts, strict=True):
         if scaling is None:

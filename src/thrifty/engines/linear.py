@@ -14,13 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 Loss = Literal["softmax", "hinge", "square"]
-Block = np.ndarray | csr_matrix
+Block: TypeAlias = np.ndarray | csr_matrix
 MEMORY = 6  # pairs that L-BFGS remembers
 
 

@@ -45,7 +45,8 @@ from thrifty.runtime.graph import evaluate
 from thrifty.runtime.nodes import encoder_node, onnx_node, write_model
 from thrifty.training import augment
 from thrifty.training.batches import Rows, in_order
-from thrifty.training.loop import Diverged, EpochEnded, Finished, FitConfig, fit as train
+from thrifty.training.loop import Diverged, EpochEnded, Finished, FitConfig
+from thrifty.training.loop import fit as train
 from thrifty.training.losses import dense_targets, loss_of
 from thrifty.training.optimizers import adamw, groups
 from thrifty.training.precision import Precision, best_precision
@@ -96,12 +97,12 @@ class _Trained:
 def _fit_network(trial: Trial) -> dict[str, Any]:
     inputs = _inputs(trial)
     if trial.rows == "development":
-        trained = _train(trial, inputs, trial.final_rows(), None, _seconds(trial))
-        exported = _write(trial, inputs, trained.network)
-        return finish(trial, None, _notes([trained], exported))
+        final = _train(trial, inputs, trial.final_rows(), None, _seconds(trial))
+        return finish(trial, None, _notes([final], _write(trial, inputs, final.network)))
     rounds = trial.rounds()
     num_fits = len(rounds) + (len(rounds) > 1)
-    trained, scores = [], []
+    trained: list[_Trained] = []
+    scores: list[np.ndarray] = []
     for number, round_ in enumerate(rounds):
         seconds = _seconds(trial) / (num_fits - number)
         trained.append(_train(trial, inputs, round_.train, round_, seconds))

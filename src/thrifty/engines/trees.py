@@ -37,7 +37,8 @@ class TreesModel:
     def raw(self, x_ND: np.ndarray, start: int, end: int) -> np.ndarray:
         """What the rounds from `start` to before `end` add up to, float64 [N, K], or [N, 1] for two classes."""
         parts = [
-            b.predict(x_ND, raw_score=True, start_iteration=start, num_iteration=end - start) for b in self.boosters
+            np.asarray(b.predict(x_ND, raw_score=True, start_iteration=start, num_iteration=end - start))
+            for b in self.boosters
         ]
         return parts[0] if parts[0].ndim == 2 else np.stack(parts, axis=1)
 

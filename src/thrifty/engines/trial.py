@@ -36,7 +36,6 @@ from thrifty.evaluation.decisions import probabilities_of
 from thrifty.execution.job import Channel
 from thrifty.recipe import Recipe, from_json
 
-
 PARITY_ROWS = 128
 
 
@@ -82,7 +81,9 @@ class Trial:
         """The class of two that average precision looks for: the rarer among development rows."""
         if self.task != Task.BINARY:
             return None
-        return metrics.positive_of(np.bincount(self.dataset.targets(self.dataset.splits.development_rows), minlength=2))
+        return metrics.positive_of(
+            np.bincount(self.dataset.targets(self.dataset.splits.development_rows), minlength=2).tolist()
+        )
 
     def rounds(self) -> list[Round]:
         """One round, one per fold with cross-validation, or with rows="development" one with no validation rows."""
@@ -196,7 +197,7 @@ def write_validation(trial: Trial, scores_VK: np.ndarray) -> None:
 
 
 def parity_rows(splits: Splits) -> np.ndarray:
-    """The rows, at most PARITY_ROWS, on which an artifact is compared with the trained model: spread over validation."""
+    """The rows, at most PARITY_ROWS, on which an artifact is compared with the trained model."""
     rows = splits.validation_rows
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(PARITY_ROWS, len(rows))).astype(int))]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -78,7 +79,7 @@ class _Graph:
     def ints(self, *values: int) -> str:
         return self.constant(np.array(values, np.int64))
 
-    def add(self, kind: str, *inputs: str, domain: str = "", **attributes: object) -> str:
+    def add(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         name = f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], domain=domain, **attributes))
         return name
@@ -141,8 +142,8 @@ def kernel(
     own_N1 = graph.add("Mul", norms_N1, graph.constant(np.array(-gamma)))
     exponent_NM = graph.add("Add", graph.add("Add", cross_NM, theirs_M), own_N1)
     kernel_NM = graph.add("Exp", graph.add("Min", exponent_NM, graph.constant(np.array(0.0))))
-    weights_MK = graph.add("Cast", graph.floats(weights_MK), to=TensorProto.DOUBLE)
-    part = graph.add("Cast", graph.add("MatMul", kernel_NM, weights_MK), to=TensorProto.FLOAT)
+    exact_MK = graph.add("Cast", graph.floats(weights_MK), to=TensorProto.DOUBLE)
+    part = graph.add("Cast", graph.add("MatMul", kernel_NM, exact_MK), to=TensorProto.FLOAT)
     return graph.finish(graph.add("Add", part, graph.floats(bias_K)), "scores", len(bias_K))
 
 
@@ -284,7 +285,7 @@ def _tree_attributes(trees: Forest, num_outputs: int) -> list[AttributeProto]:
         "nodes_falseleafs": trees.right_P < 0,
         "leaf_targetids": trees.leaf_target,
     }
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "nodes_splits": trees.threshold_P.astype(np.float32),
         "nodes_modes": np.zeros(len(trees.feature_P), np.uint8),  # 0: value <= split
         "leaf_weights": trees.leaf_value.astype(np.float32),
@@ -294,8 +295,8 @@ def _tree_attributes(trees: Forest, num_outputs: int) -> list[AttributeProto]:
         attribute = AttributeProto(name=name, type=AttributeProto.INTS)
         attribute.ints.extend(values.astype(np.int64).tolist())
         attributes.append(attribute)
-    for name, values in tensors.items():
-        attributes.append(helper.make_attribute(name, numpy_helper.from_array(values, name)))
+    for name, array in tensors.items():
+        attributes.append(helper.make_attribute(name, numpy_helper.from_array(array, name)))
     for name, value in (("n_targets", num_outputs), ("aggregate_function", 1), ("post_transform", 0)):
         attributes.append(helper.make_attribute(name, value))
     return attributes

@@ -29,7 +29,7 @@ def save(state: State, path: Path) -> None:
 
 
 def load(state: State, path: Path) -> None:
-    """Puts what `save` wrote into a state begun with a model of the same shape. Raises StoreError when it does not fit."""
+    """Puts what `save` wrote into a state begun with a model of its shape. Raises StoreError when it does not fit."""
     content = torch.load(path, map_location="cpu", weights_only=True)
     if content.get("format") != FORMAT:
         raise StoreError(f"{path}: a checkpoint of format {content.get('format')}; this version reads {FORMAT}")

@@ -59,7 +59,7 @@ class FitConfig:
 class EpochEnded:
     """An epoch (counted from 1; the last may be a part of one) is over.
 
-    loss: mean training loss. value: what `validate` gave, higher is better; NaN without it. best: no epoch had a higher.
+    loss: mean training loss. value: what `validate` gave, higher is better, or NaN. best: no epoch had a higher.
     """
 
     epoch: int

@@ -6,7 +6,6 @@ Shapes: N rows, K classes, labels or 1.
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 

@@ -31,7 +31,7 @@ def adamw(groups: list[Group]) -> torch.optim.AdamW:
 class PerHeadAdamW(torch.optim.Optimizer):
     """AdamW on parameters whose first axis counts heads J, each with its own learning rate and decay.
 
-    A group has `factor_J11` (on the learning rate) and `decay_J11`. Each head's gradient is clipped to norm 1 by itself,
+    A group has `factor_J11` (on the learning rate) and `decay_J11`. Each head's gradient is clipped to norm 1 alone,
     so that one head that goes astray does not hold the others back.
     """
 
@@ -39,7 +39,7 @@ class PerHeadAdamW(torch.optim.Optimizer):
         super().__init__(groups, {"lr": 0.0})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             rate_J11 = group["lr"] * group["factor_J11"]
             for parameter in group["params"]:

@@ -28,7 +28,7 @@ class Precision:
         """Moves a model to the device, its convolutions channels-last."""
         has_convolutions = any(isinstance(module, nn.Conv2d) for module in model.modules())
         layout = torch.channels_last if has_convolutions else torch.preserve_format
-        return model.to(device=self.device, memory_format=layout)
+        return model.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
 
     def move(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, non_blocking=True)

@@ -34,7 +34,9 @@ class Encoder(Protocol):
     """
 
     kind: ClassVar[str]
-    columns: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
 
     @property
     def outputs(self) -> tuple[str, ...]: ...

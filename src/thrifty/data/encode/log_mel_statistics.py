@@ -12,7 +12,7 @@ import numpy as np
 
 from thrifty.data.encode.audio import RATE, decode_audio
 from thrifty.data.encode.encoder import Arrays, Columns, Problem, State, read_each
-from thrifty.data.encode.log_mel import log_mel
+from thrifty.data.encode.log_mel import log_mel, product
 from thrifty.data.encode.values import is_missing
 
 _BANDS = 40
@@ -69,8 +69,8 @@ def statistics_of(wave_S: np.ndarray) -> np.ndarray:
     stretch_TM = mel_TM[heard[0] : heard[-1] + 1]
     sounding_TM = mel_TM[heard]
     level = sounding_TM.mean()
-    cepstra_TK = (sounding_TM - level) @ _cosines()
-    along_TK = (stretch_TM - level) @ _cosines()
+    cepstra_TK = product(sounding_TM - level, _cosines())
+    along_TK = product(stretch_TM - level, _cosines())
     parts = [
         [1.0, np.log(len(wave_S) / RATE), np.log(len(stretch_TM)), len(heard) / len(stretch_TM), level, loud],
         _spread(loudness_T - loud),

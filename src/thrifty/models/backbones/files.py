@@ -35,6 +35,7 @@ def backbone(weights: Weights, cache: Cache, image_size: int | None = None) -> B
     text: `ids` and `mask` int64 [N, L] of an encoder `tokens` with `weights.folder / "tokenizer.json"`.
     speech: `waveform` float32 [N, T] of an encoder `waveform`.
     """
+    inputs: tuple[str, ...]
     if weights.kind == "image":
         inputs, encoder, width = ("pixels",), "image", efficientnet_lite.NUM_FEATURES
     elif weights.kind == "text":
@@ -43,7 +44,9 @@ def backbone(weights: Weights, cache: Cache, image_size: int | None = None) -> B
     else:
         inputs, encoder, width = ("waveform",), "waveform", speech.NUM_FEATURES
     path = cache.file(
-        f"backbone {VERSION} {weights.kind} {weights.sha256} {image_size}", "backbone.onnx", _writer(weights, image_size)
+        f"backbone {VERSION} {weights.kind} {weights.sha256} {image_size}",
+        "backbone.onnx",
+        _writer(weights, image_size),
     )
     return Backbone(weights, path, encoder, inputs, width)
 

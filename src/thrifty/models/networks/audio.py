@@ -3,6 +3,8 @@
 Shapes: N rows, T frames, M mel bands, C channels, K outputs.
 """
 
+import itertools
+
 from torch import Tensor, cat, nn
 
 from thrifty.models.networks.layers import convolution, stage
@@ -19,7 +21,7 @@ class AudioNetwork(nn.Module):
         super().__init__()
         widths = [width, width, 2 * width, 4 * width]
         self.stem = convolution(1, width, kernel=5, stride=2)
-        self.stages = nn.Sequential(*[stage(a, b, blocks_per_stage) for a, b in zip(widths, widths[1:])])
+        self.stages = nn.Sequential(*[stage(a, b, blocks_per_stage) for a, b in itertools.pairwise(widths)])
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * widths[-1], num_outputs)
 

@@ -5,6 +5,7 @@ Shapes: N rows, D features, J heads, M hidden units, K outputs.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ class HeadBank(nn.Module):
         widths = [num_features, self.hidden, num_outputs] if self.hidden else [num_features, num_outputs]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        for wide, narrow in zip(widths, widths[1:]):
+        for wide, narrow in itertools.pairwise(widths):
             reach = 1.0 / math.sqrt(wide) if self.hidden else 0.0
             self.weights.append(nn.Parameter(torch.empty(len(heads), wide, narrow).uniform_(-reach, reach)))
             self.biases.append(nn.Parameter(torch.zeros(len(heads), 1, narrow)))
@@ -67,23 +68,30 @@ class Heads(nn.Module):
         super().__init__()
         members = [[i for i, h in enumerate(heads) if h.hidden == size] for size in sorted({h.hidden for h in heads})]
         self.banks = nn.ModuleList(HeadBank([heads[i] for i in some], num_features, num_outputs) for some in members)
-        self.places = [(bank, some.index(i)) for i in range(len(heads)) for bank, some in enumerate(members) if i in some]
+        self.places = [
+            (bank, some.index(i)) for i in range(len(heads)) for bank, some in enumerate(members) if i in some
+        ]
         self.order = torch.tensor([i for some in members for i in some]).argsort().tolist()
 
     def forward(self, features: Tensor) -> Tensor:
         scores_NJK = torch.cat([bank(features) for bank in self.banks], dim=1)
         return scores_NJK[:, self.order]
 
+    def _bank(self, number: int) -> HeadBank:
+        bank = self.banks[number]
+        assert isinstance(bank, HeadBank)
+        return bank
+
     def layers_of(self, head: int) -> list[tuple[Tensor, Tensor]]:
         """Weights [inputs, outputs] and biases [outputs] of each layer of one head."""
         number, place = self.places[head]
-        bank = self.banks[number]
+        bank = self._bank(number)
         return [(weight[place], bias[place, 0]) for weight, bias in zip(bank.weights, bank.biases)]
 
     def groups(self) -> list[dict[str, object]]:
         """Parameters for `PerHeadAdamW`: weights decay by each head's own decay, biases do not."""
         found: list[dict[str, object]] = []
-        for bank in self.banks:
+        for bank in map(self._bank, range(len(self.banks))):
             factor_J11 = torch.tensor([head.learning_rate_factor for head in bank.heads])[:, None, None]
             decay_J11 = torch.tensor([head.weight_decay for head in bank.heads])[:, None, None]
             for parameters, decay in ((bank.weights, decay_J11), (bank.biases, torch.zeros_like(decay_J11))):

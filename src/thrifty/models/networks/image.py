@@ -3,6 +3,7 @@
 Shapes: N rows, H height, W width, C channels, K outputs.
 """
 
+import itertools
 import math
 
 import torch
@@ -31,7 +32,7 @@ class ImageNetwork(nn.Module):
         self.register_buffer("mean_C", torch.full((channels, 1, 1), 127.5))
         self.register_buffer("scale_C", torch.full((channels, 1, 1), 64.0))
         self.stem = convolution(channels, width, kernel=3 if stride == 1 else 5, stride=stride)
-        self.stages = nn.Sequential(*[stage(a, b, blocks_per_stage) for a, b in zip(widths, widths[1:])])
+        self.stages = nn.Sequential(*[stage(a, b, blocks_per_stage) for a, b in itertools.pairwise(widths)])
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1], num_outputs)
 

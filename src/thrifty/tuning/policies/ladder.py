@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,8 @@ class Arm:
     """One family of configurations.
 
     seconds: prior wall clock of a trial. skill, spread: prior mean and standard deviation of its skill.
-    cores: cores that a trial takes. elastic: a trial's cost is what it is allotted, told it as `seconds_path`.
+    first: the values of its first configuration, by path. cores: cores that a trial takes. elastic: a trial
+    costs what it is allotted, told it as `seconds_path`.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Arm:
     seconds: float
     skill: float
     spread: float
+    first: Mapping[str, Any] = field(default_factory=dict)
     cores: int = 1
     elastic: bool = False
     overhead_seconds: float = 0.0
@@ -92,7 +94,7 @@ class Ladder:
         """The offer with the most gain per second that fits the time and the cores; waits or stops without one."""
         view = View(self, study, clock)
         offers = sorted((o for o in map(view.offer, self.arms.values()) if o), key=lambda o: -o.rate)
-        worthy = [offer for offer in offers if offer.gain >= view.least_gain or offer.first and view.best is None]
+        worthy = [offer for offer in offers if offer.gain >= view.least_gain or (offer.first and view.best is None)]
         if not worthy:
             if view.running:
                 return Wait()
@@ -138,15 +140,22 @@ class Ladder:
         rng = generator(self.seed, "ladder", arm.name, len(tried))
         ranked = sorted(view.done_of(arm.name), key=lambda t: -view.skill(value_of(t)))[:2]
         near = ranked[rng.integers(len(ranked))].config if ranked and rng.random() < 0.5 else None
-        config = {}
-        for path, domain in arm.space.items():
-            if near is None:
-                config[path] = domain.sample(rng)
-            elif path in near and rng.random() < 0.6:
-                config[path] = near[path]
-            elif path in near:
-                config[path] = _step(domain, near[path], rng)
+        for _ in range(20):
+            config = {path: self._value(path, domain, near, arm, rng) for path, domain in arm.space.items()}
+            if all(any(t.config.get(path, arm.first.get(path)) != v for path, v in config.items()) for t in tried):
+                break
         return config
+
+    def _value(
+        self, path: str, domain: Domain, near: Mapping[str, Any] | None, arm: Arm, rng: np.random.Generator
+    ) -> Any:
+        """A parameter's value: from anywhere without `near`, else as there or a step from it."""
+        if near is None:
+            return domain.sample(rng)
+        value = near.get(path, arm.first.get(path))
+        if value is None or not domain.contains(value):
+            return domain.sample(rng)
+        return value if rng.random() < 0.5 else _step(domain, value, rng)
 
 
 class View:
@@ -257,6 +266,12 @@ class View:
         """The most that a running trial is expected to go on."""
         left = [max(0.0, self.expected_seconds(t) - self.seconds_running(t)) for t in self.running]
         return max(left, default=0.0)
+
+
+def worth(trial: Trial) -> float:
+    """The result of a trial that is done, -inf without one."""
+    value = value_of(trial)
+    return -math.inf if value is None else value
 
 
 def value_of(trial: Trial) -> float | None:
