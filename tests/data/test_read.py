@@ -36,7 +36,7 @@ def stream_bytes() -> bytes:
 FILES = {
     "t.csv": CSV,
     "t.tsv": CSV.replace(b",", b"\t"),
-    "t.csv.gz": gzip.compress(CSV),
+    "t.csv.gz": gzip.compress(CSV, mtime=0),
     "t.txt": CSV.replace(b",", b";"),
     "t.jsonl": "\n".join(json.dumps(dict(zip(TABLE, row))) for row in zip(*TABLE.values())).encode(),
     "t.ndjson.gz": gzip.compress("\n".join(json.dumps(dict(zip(TABLE, row))) for row in zip(*TABLE.values())).encode()),
@@ -75,7 +75,8 @@ def test_a_zip_of_any_of_these_is_read(name: str, write: Write, tmp_path: Path):
         ("a.parquet", CSV), ("a.feather", CSV), ("a.arrow", CSV), ("a.jsonl", CSV), ("a.zip", CSV), ("a.csv.gz", CSV),
         ("a.csv", FILES["t.parquet"]), ("a.csv", FILES["t.jsonl"]), ("a.csv", b"<!DOCTYPE html><html></html>"),
         ("a.json", b"{1}"), ("a.dat", b"\x7fELF\0\0"), ("a.csv", b"a\0b"), ("a.parquet", b""), ("a.zip", b""),
-        ("a.xlsx", b"PK\x03\x04123"), ("a.parquet", FILES["t.parquet"][:-9]), ("a.csv.gz", gzip.compress(CSV)[:-9]),
+        ("a.xlsx", b"PK\x03\x04123"), ("a.parquet", FILES["t.parquet"][:-9]), 
+        ("a.csv.gz", gzip.compress(CSV, mtime=0)[:-9]),
     ],
 )  # fmt: skip
 def test_a_file_that_is_not_what_its_ending_says_is_an_error(name: str, content: bytes, write: Write, tmp_path: Path):

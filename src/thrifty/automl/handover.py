@@ -21,12 +21,15 @@ from thrifty.evaluation.findings import LimitFinding
 from thrifty.execution.job import Ended
 from thrifty.exporting import artifact as artifacts
 from thrifty.exporting import measure, verify
+from thrifty.runtime.graph import Graph
 from thrifty.runtime.predictor import Predictor
 from thrifty.tuning.trial import Trial
 
 HURRY_SECONDS = 6.0  # for everything after an interruption
 REPORT_SECONDS = 1.5
 TEST_BATCH = 256
+TIMED_ROWS = 8
+ALONE_ROWS = 8
 LIMITS_NOT_MET = 3
 
 
@@ -53,17 +56,26 @@ class Result:
 def keep_best(session: Session, trial: int | None) -> None:
     """Puts the trial's model in place as the artifact when it is the best so far."""
     done = session.done()
-    if trial is None or not done or done[0].id != trial:
+    if trial is None or all(t.id != trial for t in done):
         return
-    library = _library(session)
-    choice = choose(session, library, ensembles=False)
-    if choice.members[0].trial == trial:
-        write_artifact(session, choice.members, _decision(session, choice.members))
-        predictor = Predictor.load(session.directory.artifact, threads=session.facts.cores)
-        rows = session.dataset.splits.validation_rows[:32]
-        began = time.perf_counter()
-        predictor.values(session.dataset.columns(rows), len(rows))
-        _reserve(session, (time.perf_counter() - began) / max(1, len(rows)))
+    _time_rows(session, trial)
+    if done[0].id == trial:
+        choice = choose(session, _library(session), ensembles=False)
+        if choice.members[0].trial == trial:
+            write_artifact(session, choice.members, _decision(session, choice.members))
+
+
+def _time_rows(session: Session, trial: int) -> None:
+    """Measures what a raw row costs through the first model of each candidate, and what the end of the run needs."""
+    candidate = str(session.study.trial(trial).config["candidate"])
+    if candidate in session.row_seconds:
+        return
+    graph = Graph.load(session.model_of(trial), threads=session.facts.cores)
+    rows = session.dataset.splits.validation_rows[:TIMED_ROWS]
+    began = time.perf_counter()
+    graph.scores(session.dataset.columns(rows), len(rows))
+    session.row_seconds[candidate] = (time.perf_counter() - began) / max(1, len(rows))
+    _reserve(session, 1.3 * max(session.row_seconds.values()))
 
 
 def _library(session: Session) -> Library:
@@ -77,7 +89,7 @@ def _reserve(session: Session, row_seconds: float) -> None:
     """What to keep for the end: exporting, checks, the test part, the report."""
     budget = session.clock.budget_seconds or 0.0
     test = min(0.15 * budget, 2.0 * row_seconds * len(session.dataset.splits.test_rows))
-    checks = min(0.1 * budget, 2.0 * PARITY_ROWS * row_seconds)
+    checks = min(0.15 * budget, 1.5 * PARITY_ROWS * row_seconds)
     session.search_clock.reserve_seconds = 1.5 + REPORT_SECONDS + 0.02 * budget + test + checks
 
 
@@ -104,7 +116,7 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
     began = session.clock.elapsed()
     session.stage("exporting")
     write_artifact(session, choice.members, result.decision)
-    _check(session, result)
+    _check(session, result, 0.4 * left())
     _measure(session, result, seconds=min(1.0, max(0.2, 0.1 * left())))
     session.phases["export"] = round(session.clock.elapsed() - began, 3)
     began = session.clock.elapsed()
@@ -197,8 +209,8 @@ def _end_seconds(session: Session) -> float:
 # ---- checks and measures
 
 
-def _check(session: Session, result: Result) -> None:
-    """Compares the artifact, from raw rows, with what the trained models said of them."""
+def _check(session: Session, result: Result, seconds: float) -> None:
+    """Compares the artifact, from raw rows, with what the trained models said of them; of fewer rows in a hurry."""
     parts = []
     for member in result.choice.members:
         path = session.model_of(member.trial).parent / "parity.npy"
@@ -208,8 +220,12 @@ def _check(session: Session, result: Result) -> None:
         parts.append(member.weight * probabilities_of(session.task, scores, member.temperature))
     expected = np.asarray(sum(parts))
     rows = parity_rows(session.dataset.splits)
+    candidates = {str(session.study.trial(m.trial).config["candidate"]) for m in result.choice.members}
+    row_seconds = sum(session.row_seconds.get(name, 0.0) for name in candidates)
+    most = max(8, min(len(rows), int(seconds / max(row_seconds, 1e-6)) - ALONE_ROWS))
+    expected, rows = expected.reshape(len(rows), -1)[:most], rows[:most]
     predictor = Predictor.load(session.directory.artifact, threads=session.facts.cores)
-    found = verify.parity(predictor, expected.reshape(len(rows), -1), session.dataset.columns(rows))
+    found = verify.parity(predictor, expected, session.dataset.columns(rows), batch_sizes=(64,), alone=ALONE_ROWS)
     result.parity = found.to_json()
 
 

@@ -43,6 +43,10 @@ def write_report(session: Session, result: Result, stopped: str) -> dict[str, An
     report = reports.build(_findings(session, result, stopped), seconds)
     write_card(session.directory.artifact, _card(report))
     report["artifact"]["size_bytes"] = result.size_bytes = _size(session)
+    limit = report["limits"].get("max_size_mb")
+    if limit is not None:
+        limit["measured"] = result.size_bytes / 1e6
+    report["budget_seconds"] = round(session.spent_before_seconds + (session.clock.budget_seconds or 0.0), 3)
     report["spent_seconds"] = round(session.spent_before_seconds + session.clock.elapsed(), 3)
     write_json(session.directory.report, report)
     _write_page(session, report)

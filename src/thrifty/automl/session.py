@@ -71,6 +71,7 @@ class Session:
     notes: list[str] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)
     library: Any = None
+    row_seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.search_clock = SearchClock(self.clock)

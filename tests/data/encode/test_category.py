@@ -31,3 +31,12 @@ def test_rare_values_and_those_beyond_the_most_are_as_if_unseen() -> None:
 def test_every_script_is_a_value_like_another() -> None:
     columns = {"a": ["北京", "मुंबई", "北京 ", "مكة"]}
     assert Category.fit(columns, ["a"]).encode(columns)[0]["codes"][:, 0].tolist() == [2, 4, 2, 3]
+
+
+def test_a_value_is_known_however_it_is_written() -> None:
+    encoder = Category.fit({"a": ["True", "False", "True"], "b": ["1", "2.5", "007"]}, ["a", "b"])
+    rows = {"a": [True, np.False_, "TRUE", "true"], "b": [1, 1.0, "1.0", np.float32(2.5)]}
+    codes = encoder.encode(rows)[0]["codes"]
+    assert codes[:, 0].tolist() == [2, 3, 2, 2]
+    assert codes[:, 1].tolist() == [3, 3, 3, 4]
+    assert encoder.encode({"a": [None], "b": [7]})[0]["codes"].tolist() == [[0, 1]]

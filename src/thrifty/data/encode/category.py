@@ -18,6 +18,19 @@ MISSING, UNSEEN, FIRST = 0, 1, 2
 _FORMS = ("codes", "one_hot")
 
 
+def key_of(value: Any) -> str:
+    """The text a category is known by, "" when missing: True, "True" and "true" are one, and 1, 1.0, "1" and "1.0"."""
+    text = text_of(value)
+    if text in _BOOLEANS:
+        return text.lower()
+    if text[-2:] == ".0" and text[:-2].removeprefix("-").isdigit():
+        return text[:-2]
+    return text
+
+
+_BOOLEANS = frozenset(("True", "False", "TRUE", "FALSE"))
+
+
 @dataclass(frozen=True)
 class Category:
     """Columns of categories as `codes` int64 [N,D] or `one_hot` float32 [N,D], as `form` says.
@@ -49,7 +62,7 @@ class Category:
             raise ValueError(f"form is {form!r}; it must be one of {', '.join(_FORMS)}")
         kept = []
         for name in names:
-            counts = Counter(map(text_of, columns[name]))
+            counts = Counter(map(key_of, columns[name]))
             counts.pop("", None)
             order = sorted((value for value, n in counts.items() if n >= min_rows), key=lambda v: (-counts[v], v))
             kept.append(tuple(order[:max_values]))
@@ -64,7 +77,7 @@ class Category:
         codes_ND = np.empty((num_rows, len(self.columns)), np.int64)
         for d, (name, codes) in enumerate(zip(self.columns, self._codes)):
             get = codes.get
-            codes_ND[:, d] = [get(text_of(value), UNSEEN) for value in columns[name]]
+            codes_ND[:, d] = [get(key_of(value), UNSEEN) for value in columns[name]]
         if self.form == "codes":
             return {"codes": codes_ND}, []
         starts_D = np.cumsum([0, *self.sizes])
