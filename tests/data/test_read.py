@@ -75,7 +75,7 @@ def test_a_zip_of_any_of_these_is_read(name: str, write: Write, tmp_path: Path):
         ("a.parquet", CSV), ("a.feather", CSV), ("a.arrow", CSV), ("a.jsonl", CSV), ("a.zip", CSV), ("a.csv.gz", CSV),
         ("a.csv", FILES["t.parquet"]), ("a.csv", FILES["t.jsonl"]), ("a.csv", b"<!DOCTYPE html><html></html>"),
         ("a.json", b"{1}"), ("a.dat", b"\x7fELF\0\0"), ("a.csv", b"a\0b"), ("a.parquet", b""), ("a.zip", b""),
-        ("a.xlsx", b"PK\x03\x04123"), ("a.parquet", FILES["t.parquet"][:-9]), 
+        ("a.xlsx", b"PK\x03\x04123"), ("a.parquet", FILES["t.parquet"][:-9]),
         ("a.csv.gz", gzip.compress(CSV, mtime=0)[:-9]),
     ],
 )  # fmt: skip

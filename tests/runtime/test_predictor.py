@@ -178,6 +178,12 @@ def test_predictions_go_to_a_stream_or_come_back(run: Path, tmp_path: Path) -> N
     predict_to(predictor, text_rows(3), stream)
     assert len(list(csv.reader(stream.getvalue().splitlines()))) == 4
     assert len(predict_to(predictor, text_rows(3))) == 3
+    stream = io.StringIO()
+    with pytest.raises(DataError):
+        predict_to(predictor, [{"a": 1}], stream)
+    assert not stream.getvalue()
+    predict_to(predictor, [], stream)
+    assert stream.getvalue().count("\n") == 1
     for out in (tmp_path / "out.xlsx", tmp_path / "nowhere" / "out.csv"):
         with pytest.raises(UsageError, match="out"):
             predict_to(predictor, text_rows(3), out)

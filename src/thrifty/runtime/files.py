@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -62,8 +63,9 @@ def _cells(row: dict[str, Any]) -> dict[str, Any]:
 
 def _write_csv(batches: Iterator[Predictions], columns: Sequence[str], file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n")
+    first = next(batches, Predictions([], None))  # before the header, so that data in error leaves no output
     writer.writerow(columns)
-    for batch in batches:
+    for batch in chain((first,), batches):
         writer.writerows([_text(row[name]) for name in columns] for row in batch)
 
 

@@ -120,6 +120,7 @@ def test_a_big_jpeg_is_decoded_small_when_little_is_asked_for() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "value",
 )
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_what_cannot_be_read_is_told_with_its_reason(value: object, reason: str) -> None:
     with pytest.raises(UnreadableError, match=reason):
         decode_image(value)
