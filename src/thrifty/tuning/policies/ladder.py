@@ -201,7 +201,8 @@ class View:
         if price is None or price > self.left:
             self.unaffordable = True
             return None
-        return Offer(arm, self._gain(arm, done, running), price, first=not tried)
+        gain = 1.0 if arm.name == self.ladder.baseline else self._gain(arm, done, running)  # skill is told by it
+        return Offer(arm, gain, price, first=not tried)
 
     def _price(self, arm: Arm, done: list[Trial]) -> float | None:
         if arm.elastic:

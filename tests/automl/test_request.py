@@ -1,0 +1,57 @@
+"""What was asked is checked at the border, and goes to JSON and back."""
+
+import pytest
+
+from thrifty.automl.plan import parse_wishes
+from thrifty.automl.request import Request, parse_settings, read_recipe
+from thrifty.core.errors import UsageError
+from thrifty.core.space import Choice, Float, Int
+
+
+def test_a_request_goes_to_json_and_back():
+    request = Request("data.csv", target="y", minutes=0.4, exclude=("trees",), recipe={"model": {"width": 32}})
+    assert Request.from_json(request.to_json()) == request
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"minutes": -1}, {"minutes": 0.0}, {"minutes": float("nan")}, {"max_size_mb": 0}, {"max_latency_ms": -2},
+        {"max_accuracy_loss": -1}, {"folds": 1}, {"threads": 0}, {"max_bad_share": 1.0}, {"command": "fly"},
+    ],
+)  # fmt: skip
+def test_a_value_out_of_range_is_a_usage_error(wrong):
+    with pytest.raises(UsageError):
+        Request("data.csv", **wrong)
+
+
+def test_settings_are_split_into_recipe_and_meanings():
+    recipe, meanings = parse_settings(["model.learning_rate=1e-3", "schema.a.b=text", "training.epochs=5"])
+    assert recipe == {"model": {"learning_rate": 0.001}, "training": {"epochs": 5}}
+    assert meanings == {"a.b": "text"}
+
+
+@pytest.mark.parametrize("wrong", ["model", "model.width", "fruit.size=3", "=3"])
+def test_a_setting_that_is_no_path_and_value_is_a_usage_error(wrong):
+    with pytest.raises(UsageError):
+        parse_settings([wrong])
+
+
+def test_a_recipe_fixes_and_narrows_fields(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("model:\n  kind: trees\n  num_leaves: [15, 31]\n  l2: {low: 0.1, high: 10.0, log: true}\n")
+    wishes = parse_wishes(read_recipe(path))
+    assert wishes["model.kind"] == "trees"
+    assert wishes["model.num_leaves"] == Choice(15, 31)
+    assert wishes["model.l2"] == Float(0.1, 10.0, log=True)
+
+
+def test_whole_bounds_narrow_to_whole_numbers():
+    assert parse_wishes({"model": {"num_leaves": {"low": 4, "high": 9}}}) == {"model.num_leaves": Int(4, 9)}
+
+
+def test_a_recipe_that_is_no_mapping_is_a_usage_error(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("- 1\n- 2\n")
+    with pytest.raises(UsageError, match="mapping"):
+        read_recipe(path)

@@ -1,0 +1,52 @@
+"""A run from raw rows to predictions, in Python, with its files and its resumption."""
+
+import json
+import random
+
+import pytest
+
+import thrifty
+
+ROWS = [
+    {"size": round(random.Random(i).gauss(i % 2, 0.4), 3), "kind": "abc"[i % 3], "label": f"c{i % 2}"}
+    for i in range(240)
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "out"
+    exclude = ("heads", "kernel", "trees")
+    return thrifty.run(ROWS, "label", minutes=0.4, out=out, exclude=exclude, cache=False)
+
+
+def test_a_run_predicts_better_than_chance(run):
+    found = run.predict(ROWS)
+    assert sum(p["prediction"] == row["label"] for p, row in zip(found, ROWS, strict=True)) > 180
+
+
+def test_the_report_and_events_are_written(run):
+    assert run.report["stopped_because"] in ("budget", "converged")
+    assert run.report["artifact"]["parity"]["max_abs_difference"] < 1e-3
+    assert run.report["spent_seconds"] < 30
+    events = [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
+    assert {"trial_finished", "artifact_written"} <= {e["kind"] for e in events}
+    assert [e["seq"] for e in events] == sorted({e["seq"] for e in events})
+
+
+def test_a_finished_run_resumes_to_itself(run):
+    again = thrifty.resume(run.path)
+    assert again.exit_code == 0
+    assert again.report == run.report
+
+
+def test_a_second_run_into_the_folder_is_refused(run):
+    with pytest.raises(thrifty.UsageError, match="holds a run"):
+        thrifty.run(ROWS, "label", out=run.path)
+
+
+def test_bad_data_leaves_nothing_behind(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(thrifty.DataError, match="labl"):
+        thrifty.run(ROWS, "labl", minutes=0.4, out=out)
+    assert not out.exists()

@@ -1,0 +1,78 @@
+"""The ladder buys cheap arms first, then what gains most per second, and stops when nothing is worth its price."""
+
+from thrifty.core.budget import Clock
+from thrifty.core.space import Float
+from thrifty.tuning.policies.ladder import Arm, Ladder
+from thrifty.tuning.policy import Purchase, Stop, Wait
+from thrifty.tuning.study import Study
+
+BASE = Arm("baseline", {}, seconds=0.1, skill=0.0, spread=0.01)
+CHEAP = Arm("cheap", {"model.x": Float(0, 1)}, seconds=1.0, skill=0.5, spread=0.1, first={"model.x": 0.5})
+DEAR = Arm("dear", {"model.x": Float(0, 1)}, seconds=50.0, skill=0.8, spread=0.1, first={"model.x": 0.5})
+
+
+def ladder(*arms, free=2):
+    return Ladder(arms, baseline="baseline", perfect=1.0, reserve_seconds=lambda: 0.0, free_cores=lambda: free, seed=0)
+
+
+def clock(budget, now=0.0):
+    return Clock(budget, started=0.0, now=lambda: now)
+
+
+def study():
+    return Study(None, metric="accuracy", direction="maximize")
+
+
+def run(policy, one, budget, values):
+    """Buys and tells until the policy stops; values: {candidate: value of each trial}. Gives the candidates bought."""
+    bought = []
+    while isinstance(decision := policy.decide(one, clock(budget)), Purchase) and len(bought) < 100:
+        name = decision.config["candidate"]
+        proposal = one.buy(decision)
+        one.finish(proposal.trial, values[name], cost_seconds=policy.arms[name].seconds)
+        bought.append(name)
+    return bought, decision
+
+
+def test_the_cheapest_arm_comes_first_and_the_dear_one_is_reached():
+    bought, _ = run(ladder(BASE, CHEAP, DEAR), study(), 1000.0, {"baseline": 0.1, "cheap": 0.5, "dear": 0.8})
+    assert bought[0] == "baseline"
+    assert bought.index("cheap") < bought.index("dear")
+
+
+def test_it_stops_when_nothing_is_worth_its_price():
+    _, decision = run(ladder(BASE, CHEAP), study(), 1000.0, {"baseline": 0.1, "cheap": 0.5})
+    assert decision == Stop("converged")
+
+
+def test_an_arm_that_does_not_fit_the_time_left_is_not_bought():
+    bought, decision = run(ladder(BASE, DEAR), study(), 20.0, {"baseline": 0.1})
+    assert bought == ["baseline"]
+    assert decision == Stop("budget")
+
+
+def test_an_arm_that_failed_twice_is_closed():
+    policy, one = ladder(BASE, CHEAP), study()
+    failures = 0
+    while isinstance(decision := policy.decide(one, clock(100.0)), Purchase):
+        trial = one.buy(decision).trial
+        if decision.config["candidate"] == "baseline":
+            one.finish(trial, 0.1)
+        else:
+            one.fail(trial, "it crashed")
+            failures += 1
+    assert failures == 2
+
+
+def test_no_configuration_is_bought_twice():
+    policy, one = ladder(BASE, CHEAP), study()
+    run(policy, one, 1000.0, {"baseline": 0.1, "cheap": 0.5})
+    values = [t.config.get("model.x", 0.5) for t in one.trials if t.config["candidate"] == "cheap"]
+    assert len(values) > 1
+    assert len(set(values)) == len(values)
+
+
+def test_it_waits_when_no_core_is_free():
+    policy, one = ladder(BASE, CHEAP, free=0), study()
+    one.start({"candidate": "baseline"})
+    assert isinstance(policy.decide(one, clock(100.0)), Wait)
