@@ -61,6 +61,8 @@ class Request:
             raise UsageError(f"--folds must be between 2 and 50, not {self.folds!r}")
         if not 1 <= self.threads <= 1024:
             raise UsageError(f"--threads must be at least 1, not {self.threads!r}")
+        if self.device not in ("auto", "cpu"):
+            raise UsageError(f"--device {self.device}: this version trains on the processor alone; use auto or cpu")
         if self.command not in ("run", "train"):
             raise UsageError(f"the command must be run or train, not {self.command!r}")
 

@@ -171,7 +171,7 @@ class Space(Mapping[str, Domain]):
     def to_yaml(self) -> str:
         import yaml
 
-        return yaml.safe_dump(self.to_json(), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.to_json(), sort_keys=False, allow_unicode=False)
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> Space:
