@@ -316,7 +316,10 @@ def check_events(folder: Path) -> None:
 def test_every_kind_of_event_that_the_code_records_is_documented():
     known = documented_events()
     for path in (ROOT / "src/thrifty").rglob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        source = path.read_text(encoding="utf-8")
+        if ".record(" not in source:
+            continue
+        tree = ast.parse(source)
         constants = {
             t.id: node.value.value
             for node in tree.body
