@@ -43,7 +43,7 @@ def rows(num: int = 100) -> Rows:
 def start(seed: int = 0) -> State:
     torch.manual_seed(seed)
     model = Net()
-    return begin(model, adamw(groups(model.parameters(), 0.01)))
+    return begin(model, [adamw(groups(model.parameters(), 0.01))])
 
 
 def run(state: State, config: FitConfig = CONFIG, **more: object) -> list[Event]:
@@ -99,7 +99,7 @@ def test_a_checkpoint_of_another_network_or_format_is_refused(tmp_path: Path) ->
     checkpoint.save(state, tmp_path / "state.pt")
     model = nn.Linear(4, 2)
     with pytest.raises(StoreError, match="another network"):
-        checkpoint.load(begin(model, adamw(groups(model.parameters(), 0.0))), tmp_path / "state.pt")
+        checkpoint.load(begin(model, [adamw(groups(model.parameters(), 0.0))]), tmp_path / "state.pt")
     torch.save({"format": 9}, tmp_path / "new.pt")
     with pytest.raises(StoreError, match="format 9"):
         checkpoint.load(state, tmp_path / "new.pt")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from thrifty.core.budget import Clock
+from thrifty.core.seeds import generator
 from thrifty.data.column import Task
 from thrifty.engines import features, learners
 from thrifty.engines.features import Features, Style
@@ -32,6 +33,7 @@ from thrifty.evaluation.calibration import temperature
 from thrifty.execution.job import Channel
 from thrifty.runtime.nodes import onnx_node, write_model
 
+MAX_DENSE_NUMBERS = 200_000_000  # of the training rows' dense columns: 0.8 GB
 FINAL_SHARE = 1.5  # of a round's time that the final fit may take, with more rows
 
 
@@ -141,10 +143,20 @@ def _fitting(
     chosen: Mapping[str, float] | None = None,
 ) -> Fitting:
     clock = Clock(None if seconds == float("inf") else seconds)
+    width = sum(block.width for block in fitted.blocks if block.kind != "text")
     return Fitting(
-        trial, fitted, round_.train, round_.validation, chosen or {}, patient,
+        trial, fitted, _thinned(trial, round_.train, width), round_.validation, chosen or {}, patient,
         stop=lambda: clock.left() <= 0 or trial.channel.should_stop(), seconds_left=clock.left,
     )  # fmt: skip
+
+
+def _thinned(trial: Trial, rows: np.ndarray, width: int) -> np.ndarray:
+    """The rows, or so many of them, drawn evenly, that their dense columns fit the memory that a fit may take."""
+    most = max(1000, MAX_DENSE_NUMBERS // max(width, 1))
+    if len(rows) <= most:
+        return rows
+    rng = generator(trial.recipe.seed, "rows")
+    return np.sort(rng.choice(rows, most, replace=False))
 
 
 def _key(learned: Learned) -> str:

@@ -47,6 +47,7 @@ from thrifty.runtime.graph import evaluate
 from thrifty.runtime.nodes import encoder_node, files_of, onnx_node
 
 NUM_COMPONENTS = 64  # that texts are reduced to for models that take dense columns alone
+MAX_REDUCED_TERMS = 20_000  # whose weights on the components the artifact carries
 MAX_TOKENS = 256  # of a text that a pretrained network reads
 MAX_ONE_HOT = 200  # values of a category with an indicator of its own
 
@@ -262,7 +263,7 @@ def _tfidf(builder: _Builder) -> None:
     if not names:
         return
     model = builder.trial.recipe.model
-    sizes = {"words": 2, "chars": 4, "max_features": 50_000}
+    sizes = {"words": 2, "chars": 4, "max_features": MAX_REDUCED_TERMS}
     if isinstance(model, Linear):
         sizes = {"words": model.word_ngrams, "chars": model.char_ngrams, "max_features": model.max_features}
     encoder, fitted = Tfidf.fit_encode(builder.columns(names), names, **sizes, threads=builder.threads)
@@ -294,7 +295,7 @@ def _text_statistics(builder: _Builder) -> None:
     names = builder.names(Meaning.TEXT)
     if names:
         builder.encoder("text_statistics", TextStatistics(names))
-        builder.kept("text_statistics", "text_statistics.values", 3.0 * len(names))
+        builder.kept("text_statistics", "text_statistics.values", 1.0 * len(names))
 
 
 def _image_statistics(builder: _Builder) -> None:
@@ -353,16 +354,19 @@ _BLOCKS: dict[str, Callable[[_Builder], None]] = {
 def principal_terms(x_NF: csr_matrix, num_components: int, rng: np.random.Generator) -> np.ndarray:
     """The first right singular vectors of sparse rows, scaled so that rows have components of about 1, float32 [F, C].
 
-    Randomised, with three power iterations (Halko et al. 2011, https://arxiv.org/abs/0909.4061).
+    Randomised, with power iterations on the side of the rows (Halko et al. 2011, https://arxiv.org/abs/0909.4061).
     """
     num_components = max(1, min(num_components, min(x_NF.shape) - 1))
-    found_NC, _ = np.linalg.qr(x_NF @ rng.normal(size=(x_NF.shape[1], num_components + 8)).astype(np.float32))
-    for _ in range(3):
-        back_FC, _ = np.linalg.qr(x_NF.T @ found_NC)
-        found_NC, _ = np.linalg.qr(x_NF @ back_FC)
-    _, singular, axes_CF = np.linalg.svd((x_NF.T @ found_NC).T, full_matrices=False)
-    spread = max(float(singular[0]) / np.sqrt(x_NF.shape[0]), 1e-6)
-    return np.ascontiguousarray(axes_CF[:num_components].T / spread, np.float32)
+    x_FN = x_NF.T.tocsr()
+    found_NC = rng.normal(size=(x_NF.shape[0], min(num_components + 8, x_NF.shape[0]))).astype(np.float32)
+    for _ in range(4):
+        found_NC, _ = np.linalg.qr(x_NF @ (x_FN @ found_NC))
+    back_FC = (x_FN @ found_NC).astype(np.float64)
+    squares_C, turn_CC = np.linalg.eigh(back_FC.T @ back_FC)
+    squares_C, turn_CC = squares_C[::-1][:num_components], turn_CC[:, ::-1][:, :num_components]
+    lengths_C = np.sqrt(np.maximum(squares_C, 1e-12 * max(float(squares_C[0]), 1e-12)))
+    spread = max(float(lengths_C[0]) / np.sqrt(x_NF.shape[0]), 1e-6)
+    return np.ascontiguousarray(back_FC @ (turn_CC / lengths_C) / spread, np.float32)
 
 
 def _numbered(name: str, columns: Sequence[str]) -> list[tuple[str, str]]:

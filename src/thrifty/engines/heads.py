@@ -148,7 +148,7 @@ def _train(
     data = Rows({"features": x_ND}, np.arange(len(rows)), targets_NK, trial.dataset.weights(rows))
     torch.manual_seed(seeds.derive(trial.recipe.seed, "weights"))
     model = Heads(heads, x_ND.shape[1], trial.num_outputs)
-    state = begin(model, PerHeadAdamW(model.groups()))
+    state = begin(model, [PerHeadAdamW(model.groups())])
     best = [_Best() for _ in heads]
     follow = None
     if len(validation):
@@ -200,7 +200,7 @@ def _config(trial: Trial, training: Training, num_rows: int, seconds: float) -> 
         batch_size=min(training.batch_size, num_rows),
         learning_rate=training.learning_rate,
         warmup_share=training.warmup_share,
-        seconds=max(0.5, seconds) if math.isfinite(seconds) else None,
+        seconds=max(0.1, seconds) if math.isfinite(seconds) else None,
         stop_epoch=chosen.get("stop_epoch"),
         patience=training.patience,
         clip_norm=math.inf,  # PerHeadAdamW clips

@@ -48,7 +48,7 @@ from thrifty.training.batches import Rows, in_order
 from thrifty.training.loop import Diverged, EpochEnded, Finished, FitConfig
 from thrifty.training.loop import fit as train
 from thrifty.training.losses import dense_targets, loss_of
-from thrifty.training.optimizers import adamw, groups
+from thrifty.training.optimizers import for_convolutions
 from thrifty.training.precision import Precision, best_precision
 from thrifty.training.state import State, begin
 
@@ -106,7 +106,7 @@ def _fit_network(trial: Trial) -> dict[str, Any]:
     for number, round_ in enumerate(rounds):
         seconds = _seconds(trial) / (num_fits - number)
         trained.append(_train(trial, inputs, round_.train, round_, seconds))
-        scores.append(_predict(trained[-1].network, inputs, round_.validation, Precision(torch.float32)))
+        scores.append(_predict(trained[-1].network, inputs, round_.validation, _exact(trial)))
         if len(rounds) > 1:
             trial.report(number + 1, float(np.mean([one.value for one in trained])))
     chosen = {name: float(np.mean([getattr(one, name) for one in trained])) for name in ("epochs", "stop_epoch")}
@@ -124,6 +124,14 @@ def _seconds(trial: Trial) -> float:
     training = trial.recipe.training
     bound = math.inf if training is None or training.seconds is None else training.seconds - trial.clock.elapsed()
     return min(trial.seconds_left() - EXPORT_SECONDS, bound)
+
+
+def _device(trial: Trial) -> str:
+    return str(trial.arguments.get("device") or "cpu")
+
+
+def _exact(trial: Trial) -> Precision:
+    return Precision(torch.float32, _device(trial))
 
 
 def _inputs(trial: Trial) -> _Inputs:
@@ -166,9 +174,9 @@ def _train(trial: Trial, inputs: _Inputs, rows: np.ndarray, round_: Round | None
     training = trial.recipe.training or Training()
     targets_NK, mean, scale = _targets(trial, rows, training.label_smoothing)
     data = Rows({inputs.output: inputs.array}, inputs.places(rows), targets_NK, trial.dataset.weights(rows))
-    precision = best_precision()
+    precision = best_precision(_device(trial))
     model = precision.place(_build(trial, inputs, data.rows_N))
-    state = begin(model, adamw(groups(model.parameters(), training.weight_decay)))
+    state = begin(model, for_convolutions(model, training.weight_decay))
     config = _config(trial, training, len(rows), seconds)
     finished = None
     for event in train(
@@ -211,7 +219,7 @@ def _config(trial: Trial, training: Training, num_rows: int, seconds: float) -> 
         batch_size=min(training.batch_size, num_rows),
         learning_rate=training.learning_rate,
         warmup_share=training.warmup_share,
-        seconds=max(1.0, seconds) if math.isfinite(seconds) else None,
+        seconds=max(0.1, seconds) if math.isfinite(seconds) else None,
         stop_epoch=chosen.get("stop_epoch"),
         patience=training.patience,
         seed=trial.recipe.seed,
@@ -249,7 +257,8 @@ def _predict(network: nn.Module, inputs: _Inputs, rows: np.ndarray, precision: P
     parts = []
     with torch.inference_mode(), precision.autocast():
         for batch in in_order({inputs.output: inputs.array}, inputs.places(rows), PREDICT_ROWS):
-            parts.append(network(**batch).float().numpy())
+            scores_NK = network(**{name: precision.move(tensor) for name, tensor in batch.items()})
+            parts.append(scores_NK.float().cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -265,7 +274,7 @@ def _write(trial: Trial, inputs: _Inputs, network: nn.Module) -> Exported:
             onnx_node("network", "network.onnx", {inputs.output: f"input.{inputs.output}"}),
         ]
         write_model(folder, nodes, "network.scores")
-    write_parity(trial, _predict(network, inputs, parity_rows(trial.dataset.splits), Precision(torch.float32)))
+    write_parity(trial, _predict(network, inputs, parity_rows(trial.dataset.splits), _exact(trial)))
     return exported
 
 

@@ -17,6 +17,7 @@ from thrifty.exporting.graphs import Forest, forest_of_lightgbm, joined
 from thrifty.recipe import Trees
 
 NUM_FOLDS = 5
+LEAST_GAIN = 0.005  # of the loss, below which it counts as standing still
 SMOOTHING = 10.0  # rows of the overall mean that a category's own mean is mixed with
 
 
@@ -132,7 +133,8 @@ def _boost(model: TreesModel) -> bool:
 
 def _grow_watched(model: TreesModel, num_trees: int, watch: Watch, should_stop: Callable[[], bool]) -> TreesModel:
     seen, raw_VK = 0, np.zeros(0)
-    best, best_value, best_loss, last_better = 0, -np.inf, -np.inf, 0
+    best, best_value, best_loss = 0, -np.inf, -np.inf
+    last_better, marked_loss = 0, -np.inf
     for grown in range(1, num_trees + 1):
         over = _boost(model) or grown == num_trees or should_stop()
         if not over and grown % watch.every:
@@ -141,11 +143,10 @@ def _grow_watched(model: TreesModel, num_trees: int, watch: Watch, should_stop: 
         seen = grown
         value, loss = watch.value(model.of_raw(raw_VK))
         watch.report(grown, value)
+        if value > best_value or marked_loss == -np.inf or loss > marked_loss + LEAST_GAIN * abs(marked_loss):
+            last_better, marked_loss = grown, max(marked_loss, loss)
         if value > best_value or (value == best_value and loss > best_loss):
-            best, best_value = grown, value
-        if value >= best_value or loss > best_loss:
-            last_better = grown
-        best_loss = max(best_loss, loss)
+            best, best_value, best_loss = grown, value, loss
         if over or grown - last_better >= watch.patience:
             break
     return replace(model, num_trees=best or grown)

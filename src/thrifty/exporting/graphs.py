@@ -2,7 +2,8 @@
 
 Every graph takes encoder outputs as they are (float32 [N, D] blocks, int64 [N, D] codes, padded sparse text as int64
 `NAME_indices` and float32 `NAME_weights` [N, L]) and gives float32 [N, K], named `scores` unless said otherwise.
-Shapes: N rows, D columns of a block, L terms of a row (padded with weight 0), F terms, M centers, K outputs, P nodes.
+Shapes: N rows, D columns of a block, L terms of a row (padded with weight 0), F terms, C components, M centers, P axes
+or split nodes, K outputs.
 """
 
 from __future__ import annotations
@@ -125,26 +126,39 @@ def components(name: str, weights_FC: np.ndarray) -> ModelProto:
 
 
 def kernel(
-    dense: Sequence[Dense], centers_MD: np.ndarray, gamma: float, weights_MK: np.ndarray, bias_K: np.ndarray
+    dense: Sequence[Dense],
+    axes_DP: np.ndarray | None,
+    centers_MP: np.ndarray,
+    gamma: float,
+    weights_MK: np.ndarray,
+    factor: float,
+    bias_K: np.ndarray,
 ) -> ModelProto:
-    """bias + exp(-gamma |x - center|^2) times weights, x being the standardised blocks side by side.
+    """bias + factor * exp(-gamma |x - center|^2) times weights; x: the standardised blocks in a row, along the axes.
 
-    In float64 inside: weights of some hundreds that nearly cancel would lose float32's digits.
+    axes_DP: None for x as it is. In float64 inside: weights of some hundreds that nearly cancel would lose float32's
+    digits. The constants are float32 on disk.
     """
     graph = _Graph()
-    x_ND = _beside(graph, [_standardised(graph, block) for block in dense])
-    x_ND = graph.add("Cast", x_ND, to=TensorProto.DOUBLE)
-    centers_MD = np.asarray(centers_MD, np.float32).astype(np.float64)
-    norms_N1 = graph.add("ReduceSum", graph.add("Mul", x_ND, x_ND), graph.ints(1), keepdims=1)
+
+    def wide(values: np.ndarray) -> str:
+        return graph.add("Cast", graph.floats(values), to=TensorProto.DOUBLE)
+
+    x_NP = _beside(graph, [_standardised(graph, block) for block in dense])
+    x_NP = graph.add("Cast", x_NP, to=TensorProto.DOUBLE)
+    if axes_DP is not None:
+        x_NP = graph.add("MatMul", x_NP, wide(axes_DP))
+    norms_N1 = graph.add("ReduceSum", graph.add("Mul", x_NP, x_NP), graph.ints(1), keepdims=1)
     # -gamma |x - z|^2 = 2 gamma x.z - gamma |x|^2 - gamma |z|^2, never above 0
-    cross_NM = graph.add("MatMul", x_ND, graph.constant(2.0 * gamma * centers_MD.T))
-    theirs_M = graph.constant(-gamma * np.square(centers_MD).sum(axis=1))
+    doubled_NP = graph.add("Mul", x_NP, graph.constant(np.array(2.0 * gamma)))
+    cross_NM = graph.add("MatMul", doubled_NP, wide(np.asarray(centers_MP, np.float32).T))
+    theirs_M = graph.constant(-gamma * np.square(centers_MP, dtype=np.float64).sum(axis=1))
     own_N1 = graph.add("Mul", norms_N1, graph.constant(np.array(-gamma)))
     exponent_NM = graph.add("Add", graph.add("Add", cross_NM, theirs_M), own_N1)
     kernel_NM = graph.add("Exp", graph.add("Min", exponent_NM, graph.constant(np.array(0.0))))
-    exact_MK = graph.add("Cast", graph.floats(weights_MK), to=TensorProto.DOUBLE)
-    part = graph.add("Cast", graph.add("MatMul", kernel_NM, exact_MK), to=TensorProto.FLOAT)
-    return graph.finish(graph.add("Add", part, graph.floats(bias_K)), "scores", len(bias_K))
+    sums_NK = graph.add("Mul", graph.add("MatMul", kernel_NM, wide(weights_MK)), graph.constant(np.array(factor)))
+    total_NK = graph.add("Add", sums_NK, graph.constant(np.asarray(bias_K, np.float64)))
+    return graph.finish(graph.add("Cast", total_NK, to=TensorProto.FLOAT), "scores", len(bias_K))
 
 
 def forest(blocks: Sequence[Dense | Codes], trees: Forest, bias_K: np.ndarray) -> ModelProto:

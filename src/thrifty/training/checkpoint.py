@@ -20,7 +20,7 @@ def save(state: State, path: Path) -> None:
         "counters": counters(state),
         "model": state.model.state_dict(),
         "average": state.average.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "initial": state.initial,
         "best": state.best,
     }
@@ -36,7 +36,8 @@ def load(state: State, path: Path) -> None:
     try:
         state.model.load_state_dict(content["model"])
         state.average.load_state_dict(content["average"])
-        state.optimizer.load_state_dict(content["optimizer"])
+        for optimizer, kept in zip(state.optimizers, content["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
     except (RuntimeError, ValueError) as error:
         raise StoreError(f"{path}: the checkpoint is of another network: {error}") from error
     state.initial, state.best = content["initial"], content["best"]

@@ -1,7 +1,7 @@
 """The training loop: an iterator of events that reads top to bottom.
 
     model = precision.place(model)
-    state = begin(model, adamw(groups(model.parameters(), weight_decay)))
+    state = begin(model, for_convolutions(model, weight_decay))
     for event in fit(state, rows, config, loss, precision, validate=validate):
         match event: ...
     best = state.best
@@ -161,20 +161,22 @@ def fit(
 
 
 def _step(state: State, batch: Batch, loss: Loss, rate: float, precision: Precision, clip_norm: float) -> float:
-    """One step of the optimizer; gives the batch's loss, and takes no step when that is not finite."""
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate * group["factor"]
+    """One step of the optimizers; gives the batch's loss, and takes no step when that is not finite."""
+    for optimizer in state.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
     targets_NK, weights_N = precision.move(batch.targets_NK), precision.move(batch.weights_N)
     with precision.autocast():
         scores_NK = state.model(**{name: precision.move(tensor) for name, tensor in batch.inputs.items()})
     batch_loss = (loss(scores_NK, targets_NK) * weights_N).mean()
     value = float(batch_loss.detach())
     if math.isfinite(value):
-        state.optimizer.zero_grad(set_to_none=True)
+        state.model.zero_grad(set_to_none=True)
         batch_loss.backward()
         if math.isfinite(clip_norm):
             nn.utils.clip_grad_norm_(state.model.parameters(), clip_norm)
-        state.optimizer.step()
+        for optimizer in state.optimizers:
+            optimizer.step()
         state.step += 1
     return value
 

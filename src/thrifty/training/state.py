@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ Snapshot = dict[str, Tensor]
 
 @dataclass
 class State:
-    """A run's weights, optimizer and counters; `loop.fit` changes it in place.
+    """A run's weights, optimizers and counters; `loop.fit` changes it in place.
 
     average: the model with the moving average of the weights, which is what is validated and kept.
     initial: the weights at the start, to which a diverged run goes back.
@@ -29,7 +30,7 @@ class State:
 
     model: nn.Module
     average: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizers: Sequence[torch.optim.Optimizer]
     initial: Snapshot
     step: int = 0
     epoch: int = 0
@@ -62,7 +63,8 @@ class State:
         """Goes back to the initial weights, with the learning rate times `factor`."""
         self.model.load_state_dict(self.initial)
         self.average.load_state_dict(self.initial)
-        self.optimizer.state.clear()
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
         self.step = self.epoch = 0
         self.progress, self.first_loss = 0.0, math.nan
         self.restarted_at = self.seconds
@@ -70,12 +72,12 @@ class State:
         self.learning_rate_factor *= factor
 
 
-def begin(model: nn.Module, optimizer: torch.optim.Optimizer) -> State:
+def begin(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> State:
     """The state before the first step of a model that is placed on its device."""
     average = copy.deepcopy(model).eval()
     for parameter in average.parameters():
         parameter.requires_grad_(False)
-    return State(model, average, optimizer, snapshot(model))
+    return State(model, average, optimizers, snapshot(model))
 
 
 def snapshot(model: nn.Module) -> Snapshot:
