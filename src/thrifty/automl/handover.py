@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from thrifty.automl.compression import try_int8
 from thrifty.automl.ensemble import Member
 from thrifty.automl.members import Choice, Library, choose
 from thrifty.automl.session import Session
@@ -27,6 +28,7 @@ from thrifty.tuning.trial import Trial
 
 HURRY_SECONDS = 6.0  # for everything after an interruption
 REPORT_SECONDS = 1.5
+MEASURE_SECONDS = 1.0
 TEST_BATCH = 256
 TIMED_ROWS = 8
 ALONE_ROWS = 8
@@ -90,7 +92,8 @@ def _reserve(session: Session, row_seconds: float) -> None:
     budget = session.clock.budget_seconds or 0.0
     test = min(0.15 * budget, 2.0 * row_seconds * len(session.dataset.splits.test_rows))
     checks = min(0.15 * budget, 1.5 * PARITY_ROWS * row_seconds)
-    session.search_clock.reserve_seconds = 1.5 + REPORT_SECONDS + 0.02 * budget + test + checks
+    int8 = min(0.08 * budget, 2.0 + 300 * row_seconds)
+    session.search_clock.reserve_seconds = 1.5 + REPORT_SECONDS + 0.02 * budget + test + checks + int8
 
 
 def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
@@ -116,7 +119,15 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
     began = session.clock.elapsed()
     session.stage("exporting")
     write_artifact(session, choice.members, result.decision)
-    _check(session, result, 0.4 * left())
+    row_seconds = _row_seconds(session, choice.members)
+    _check(session, result, 0.4 * left(), row_seconds)
+    if session.interruption.number is None:
+        test_seconds = min(
+            0.15 * (session.clock.budget_seconds or 0.0), row_seconds * len(session.dataset.splits.test_rows)
+        )
+        decision = None if result.decision is None else result.decision.decision
+        result.int8 = try_int8(session, decision, row_seconds, lambda: left() - test_seconds - MEASURE_SECONDS)
+        result.precision = "int8" if result.int8 is not None and result.int8["kept"] else "float32"
     _measure(session, result, seconds=min(1.0, max(0.2, 0.1 * left())))
     session.phases["export"] = round(session.clock.elapsed() - began, 3)
     began = session.clock.elapsed()
@@ -209,7 +220,13 @@ def _end_seconds(session: Session) -> float:
 # ---- checks and measures
 
 
-def _check(session: Session, result: Result, seconds: float) -> None:
+def _row_seconds(session: Session, members: Sequence[Member]) -> float:
+    """What a raw row costs through the members together."""
+    candidates = {str(session.study.trial(m.trial).config["candidate"]) for m in members}
+    return sum(session.row_seconds.get(name, 0.0) for name in candidates)
+
+
+def _check(session: Session, result: Result, seconds: float, row_seconds: float) -> None:
     """Compares the artifact, from raw rows, with what the trained models said of them; of fewer rows in a hurry."""
     parts = []
     for member in result.choice.members:
@@ -220,8 +237,6 @@ def _check(session: Session, result: Result, seconds: float) -> None:
         parts.append(member.weight * probabilities_of(session.task, scores, member.temperature))
     expected = np.asarray(sum(parts))
     rows = parity_rows(session.dataset.splits)
-    candidates = {str(session.study.trial(m.trial).config["candidate"]) for m in result.choice.members}
-    row_seconds = sum(session.row_seconds.get(name, 0.0) for name in candidates)
     most = max(8, min(len(rows), int(seconds / max(row_seconds, 1e-6)) - ALONE_ROWS))
     expected, rows = expected.reshape(len(rows), -1)[:most], rows[:most]
     predictor = Predictor.load(session.directory.artifact, threads=session.facts.cores)
@@ -229,15 +244,10 @@ def _check(session: Session, result: Result, seconds: float) -> None:
     result.parity = found.to_json()
 
 
-def raw_rows(session: Session, rows: np.ndarray) -> list[dict[str, Any]]:
-    columns = session.dataset.columns(rows)
-    return [dict(zip(columns, cells)) for cells in zip(*columns.values())]
-
-
 def _measure(session: Session, result: Result, seconds: float) -> None:
     """Times single raw rows, weighs the folder, and compares with the limits."""
     predictor = Predictor.load(session.directory.artifact, threads=session.request.threads)
-    rows = raw_rows(session, parity_rows(session.dataset.splits)[:64])
+    rows = session.raw_rows(parity_rows(session.dataset.splits)[:64])
     result.latency = measure.latency(predictor, rows, seconds=seconds)
     result.size_bytes = measure.size_bytes(session.directory.artifact)
     request = session.request

@@ -155,6 +155,11 @@ class Session:
         """Calibrated probabilities [V, K], or values [V], of the validation rows."""
         return probabilities_of(self.task, self.validation_scores(trial), temperature)
 
+    def raw_rows(self, rows: np.ndarray) -> list[dict[str, Any]]:
+        """The rows as a user would give them, one dict each."""
+        columns = self.dataset.columns(rows)
+        return [dict(zip(columns, cells)) for cells in zip(*columns.values())]
+
     def job_of(self, trial: Trial, purchase: Purchase) -> Job:
         """The job that fits a new trial on the train rows."""
         folder = self.directory.trial(trial.id)
