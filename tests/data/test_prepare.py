@@ -372,3 +372,13 @@ def test_a_sample_of_a_large_file_is_spread_over_it(
     assert len(set(found.arrow["label"].to_pylist())) == 4
     assert "sample of 10.0%" in found.notes[0]
     assert preparing.READING_SHARE < 1
+
+
+def test_groups_are_kept_where_equal_rows_would_join_them_all(tmp_path: Path):
+    notes = ["it was late", "it was broken", "it was fine and came early"]
+    rows = [
+        {"who": f"p{i % 4}", "note": notes[i % 3], "size": i % 7, "y": "ab"[i % 2]} for i in range(240)
+    ]  # many rows of different people are the same
+    found = prepare(rows, "y", folder=tmp_path / "data", options=Options(group="who"))
+    assert any("groups are kept" in item.message for item in found.findings.of("leak"))
+    assert found.dataset.splits.num_folds >= 2

@@ -42,9 +42,7 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str]) -> Pl
     wishes: {path: value or domain}, as `parse_wishes` gives them. Raises UsageError for an unknown candidate, a path
     that no candidate has, or when nothing is left.
     """
-    for name in excluded:
-        if name not in registry.NAMES:
-            raise UsageError(f"there is no candidate {name!r} to exclude; there are {', '.join(registry.NAMES)}")
+    registry.check_names(excluded)
     kind = wishes.get("model.kind")
     used: set[str] = set()
     planned: dict[str, Planned] = {}

@@ -9,8 +9,10 @@ import numpy as np
 
 from thrifty.automl.session import Session
 from thrifty.core.files import replacing, write_json
+from thrifty.core.run_directory import RunDirectory
 from thrifty.core.version import VERSION
 from thrifty.data import describe
+from thrifty.evaluation import examples, page
 from thrifty.evaluation import report as reports
 from thrifty.evaluation.decisions import probabilities_of
 from thrifty.evaluation.findings import (
@@ -34,13 +36,15 @@ if TYPE_CHECKING:
 
 INTERVAL_SECONDS = 2.0
 SLICE_SECONDS = 0.5
+EXAMPLE_SECONDS = 1.0
 
 
 def write_report(session: Session, result: Result, stopped: str) -> dict[str, Any]:
     """Builds the report, writes it beside the artifact, and returns what report.json holds."""
     hurry = session.interruption.number is not None
     seconds = 0.5 if hurry else max(0.3, min(INTERVAL_SECONDS, session.clock.left() - 0.5))
-    report = reports.build(_findings(session, result, stopped), seconds)
+    findings = _findings(session, result, stopped)
+    report = reports.build(findings, seconds)
     write_card(session.directory.artifact, _card(report))
     report["artifact"]["size_bytes"] = result.size_bytes = _size(session)
     limit = report["limits"].get("max_size_mb")
@@ -49,7 +53,7 @@ def write_report(session: Session, result: Result, stopped: str) -> dict[str, An
     report["budget_seconds"] = round(session.spent_before_seconds + (session.clock.budget_seconds or 0.0), 3)
     report["spent_seconds"] = round(session.spent_before_seconds + session.clock.elapsed(), 3)
     write_json(session.directory.report, report)
-    _write_page(session, report)
+    write_page(session.directory, report, None if hurry else _examples(session, result, findings))
     return report
 
 
@@ -59,11 +63,25 @@ def _size(session: Session) -> int:
     return size_bytes(session.directory.artifact)
 
 
-def _write_page(session: Session, report: dict[str, Any]) -> None:
-    from thrifty.evaluation import page
+def _examples(session: Session, result: Result, findings: Findings) -> dict[str, Any] | None:
+    """The worst errors and examples of each kind of error, of the test part where there is one."""
+    part = findings.test or findings.validation
+    rows = session.dataset.splits.validation_rows if findings.test is None else result.test_rows
+    seconds = min(EXAMPLE_SECONDS, session.clock.left())
+    if part is None or rows is None or seconds <= 0.2:
+        return None
+    meanings = {name: str(meaning) for name, meaning in session.dataset.schema.inputs.items()}
+    kept = rows
+    return examples.gather(
+        session.task, part, session.dataset.schema.classes, lambda places: session.dataset.columns(kept[places]),
+        meanings, findings.decision, seconds=seconds,
+    )  # fmt: skip
 
-    with replacing(session.directory.page) as temporary:
-        temporary.write_text(page.html(report), encoding="utf-8")
+
+def write_page(directory: RunDirectory, report: dict[str, Any], shown: dict[str, Any] | None) -> None:
+    """Writes report.html, whole or not at all."""
+    with replacing(directory.page) as temporary:
+        temporary.write_text(page.html(report, shown), encoding="utf-8")
 
 
 def _findings(session: Session, result: Result, stopped: str) -> Findings:

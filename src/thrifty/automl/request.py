@@ -57,8 +57,8 @@ class Request:
             raise UsageError(f"--max-accuracy-loss must be between 0 and 100 points, not {self.max_accuracy_loss!r}")
         if not 0 <= self.max_bad_share < 1:
             raise UsageError(f"--max-bad-share must be at least 0 and below 1, not {self.max_bad_share!r}")
-        if self.folds is not None and not 2 <= self.folds <= 50:
-            raise UsageError(f"--folds must be between 2 and 50, not {self.folds!r}")
+        if self.folds is not None and not 2 <= self.folds <= 20:
+            raise UsageError(f"--folds must be between 2 and 20, not {self.folds!r}")
         if not 1 <= self.threads <= 1024:
             raise UsageError(f"--threads must be at least 1, not {self.threads!r}")
         if self.device not in ("auto", "cpu"):

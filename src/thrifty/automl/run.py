@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from thrifty.automl.candidates.candidate import CLASSICAL, PYTORCH, check_names
 from thrifty.automl.interruption import Interruption, StoppableClock
 from thrifty.automl.request import Request
 from thrifty.core import run_directory
@@ -47,6 +48,7 @@ def start(options: Mapping[str, Any], *, out: Path | None, watch: Any, started: 
     sources = {name: options.get(name) for name in ("data", "test", "validation")}
     paths = {name: _path_of(source) for name, source in sources.items()}
     request = Request(**{**options, **{n: (p or ("" if n == "data" else None)) for n, p in paths.items()}})
+    check_names(request.exclude)
     name = Path(paths["data"]).name.split(".")[0] if paths["data"] else "data"
     directory = run_directory.create(out, name or "data", request.to_json())
     try:
@@ -54,7 +56,7 @@ def start(options: Mapping[str, Any], *, out: Path | None, watch: Any, started: 
         request = _keep_tables(directory, request, sources, paths)
         return _go(directory, request, watch, started, request.minutes * 60, resumed=False)
     except (DataError, UsageError):
-        run_directory.discard(directory)
+        run_directory.discard(directory, named=out is not None)
         raise
 
 
@@ -138,7 +140,6 @@ def _go(
     resumed: bool,
     spent_before: float = 0.0,
 ) -> Outcome:
-    from thrifty.automl.candidates.candidate import CLASSICAL, PYTORCH
     from thrifty.automl.handover import hand_over
     from thrifty.execution.processes import ProcessExecutor
 

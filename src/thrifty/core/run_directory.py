@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,12 @@ def open_run(path: Path) -> tuple[RunDirectory, dict[str, Any]]:
     return directory, request
 
 
-def discard(directory: RunDirectory) -> None:
-    """Removes a run that never began, so that nothing half-written stays."""
+def discard(directory: RunDirectory, *, named: bool) -> None:
+    """Removes a run that never began, so that nothing half-written stays.
+
+    named: whether the user named the folder; else an empty `runs` goes too.
+    """
     shutil.rmtree(directory.path, ignore_errors=True)
+    if not named:
+        with suppress(OSError):
+            directory.path.parent.rmdir()

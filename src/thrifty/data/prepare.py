@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 READING_SHARE = 0.35  # of the time that preparing may take
 
 
+MOST_JOINED = 0.5  # of the groups must stay apart when equal rows join some
+
+
 @dataclass(frozen=True)
 class Options:
     """What a person asked for about the data.
@@ -297,9 +300,8 @@ class _Work:
             groups = checks.column_keys(table.arrow.column(options.group))
             missing = np.asarray(table.arrow.column(options.group).is_null().to_numpy(), bool)
             groups = np.where(missing, -1, np.unique(groups, return_inverse=True)[1])
-            keys = [groups] if options.time is not None else [groups, clusters]
-            edges = [checks.links(key) for key in keys]
-            clusters = checks.components(len(given), *map(np.concatenate, zip(*edges, strict=True)))
+            alone = checks.components(len(given), *checks.links(groups))
+            clusters = alone if options.time is not None else self._joined_groups(groups, clusters, alone, usable)
         elif options.time is not None:
             clusters = np.arange(len(given))
         at = None if options.time is None else typed.seconds(table.arrow.column(options.time))
@@ -309,6 +311,22 @@ class _Work:
         if learn < MIN_ROWS:
             raise DataError(f"only {learn} rows are left to learn from; at least {MIN_ROWS} are needed")
         return split(given, strata, clusters, Wishes(options.folds, options.seed), at), duplicates
+
+    def _joined_groups(
+        self, groups: np.ndarray, duplicates: np.ndarray, alone: np.ndarray, usable: np.ndarray
+    ) -> np.ndarray:
+        """Groups that share equal or nearly equal rows as one; the groups as they are where that would join most."""
+        edges = [checks.links(groups), checks.links(duplicates)]
+        joined = checks.components(len(groups), *map(np.concatenate, zip(*edges, strict=True)))
+        before, after = (len(np.unique(clusters[usable])) for clusters in (alone, joined))
+        if after >= MOST_JOINED * before:
+            return joined
+        said = (
+            "rows of different groups are equal or nearly equal, or share a text, an image or a sound: keeping them on "
+            f"one side would leave {after:,} of {before:,} groups, so the groups are kept and such rows may be on both"
+        )
+        self.note("leak", said, self.options.group or "")
+        return alone
 
     def _look(
         self,

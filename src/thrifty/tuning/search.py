@@ -186,6 +186,8 @@ class _Loop:
         study, trial, cost = self.study, self.study.trial(running.trial), ended.seconds
         extra = {k: v for k, v in (ended.result or {}).items() if k != "value"}
         extra["peak_memory_bytes"] = ended.peak_memory_bytes
+        if ended.outcome == "stopped" and running.dropped is None:
+            extra["cut_short"] = True  # its value is of less training than was bought
         value = (ended.result or {}).get("value")
         told = value is not None and math.isfinite(value)
         if running.dropped is not None and not told:

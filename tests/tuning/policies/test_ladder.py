@@ -76,3 +76,13 @@ def test_it_waits_when_no_core_is_free():
     policy, one = ladder(BASE, CHEAP, free=0), study()
     one.start({"candidate": "baseline"})
     assert isinstance(policy.decide(one, clock(100.0)), Wait)
+
+
+def test_an_arm_whose_trial_was_cut_short_is_bought_again():
+    policy, one = ladder(BASE, CHEAP), study()
+    one.finish(one.start({"candidate": "baseline"}), 0.1)
+    one.finish(one.start({"candidate": "cheap"}), 0.6, extra={"cut_short": True})
+    decision = policy.decide(one, clock(100.0))
+    assert isinstance(decision, Purchase)
+    assert decision.config["candidate"] == "cheap"
+    assert "model.x" not in decision.config  # its first configuration again

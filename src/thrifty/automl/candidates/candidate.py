@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from thrifty.automl.facts import Facts
+from thrifty.core.errors import UsageError
 from thrifty.recipe import Recipe
 
 CLASSICAL = ("thrifty.engines.classical:fit", ("thrifty.engines.classical",))
@@ -47,6 +48,13 @@ class Candidate:
     recipe: Callable[[Facts], Recipe]
     prior: Callable[[Facts], Prior]
     all_cores: bool = False
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises UsageError for a name that no candidate has."""
+    for name in names:
+        if name not in NAMES:
+            raise UsageError(f"there is no candidate {name!r}; there are {', '.join(NAMES)}")
 
 
 def load(name: str) -> Candidate:
