@@ -86,3 +86,13 @@ def test_an_arm_whose_trial_was_cut_short_is_bought_again():
     assert isinstance(decision, Purchase)
     assert decision.config["candidate"] == "cheap"
     assert "model.x" not in decision.config  # its first configuration again
+
+
+def test_a_dear_arm_is_still_worth_its_price_where_the_data_are_easy_for_all():
+    policy, one = ladder(BASE, CHEAP, DEAR), study()
+    one.finish(one.start({"candidate": "baseline"}), 0.0, cost_seconds=0.1)
+    for x in range(40):
+        one.finish(one.start({"candidate": "cheap", "model.x": x / 40}), 0.93, cost_seconds=1.0)
+    decision = policy.decide(one, clock(1000.0))
+    assert isinstance(decision, Purchase)
+    assert decision.config["candidate"] == "dear"

@@ -2,8 +2,9 @@
 
 An arm is a family of configurations with its own space, a prior on what a trial costs and on its skill. Skill is
 (value - baseline) / (perfect - baseline): 0 for the baseline arm, 1 for a perfect score, so that arms and metrics
-compare. An offer's gain is its expected improvement over the best so far; its price the seconds it will take. Costs are
-learned: an arm's own trials first, and before there are any its prior times the machine's speed seen on other arms.
+compare. An offer's gain is its expected improvement over the best so far; its price the seconds it will take. Where the
+arms tried so far did better or worse than their priors said, the priors of the others move along. Costs are learned: an
+arm's own trials first, and before there are any its prior times the machine's speed seen on other arms.
 """
 
 from __future__ import annotations
@@ -173,6 +174,7 @@ class View:
         skills = [self.skill(value_of(t)) for t in done]
         self.best = max(skills) if skills and self.base is not None else None
         self.speed = self._speed()
+        self.ease = self._ease()
         self.unaffordable = False
 
     def trials_of(self, name: str) -> list[Trial]:
@@ -225,7 +227,8 @@ class View:
         """
         if not done:
             best = -0.05 if self.best is None else self.best - SECOND_OPINION * (1 - self.best)
-            return _expected_improvement(arm.skill, arm.spread, best)
+            skill = _squashed(_odds(arm.skill) + self.ease)
+            return _expected_improvement(skill, arm.spread * (1 - skill) / max(1e-6, 1 - arm.skill), best)
         skills = sorted((self.skill(value_of(t)) for t in done), reverse=True)
         step = FIRST_STEP * max(0.02, 1 - skills[0]) + 1e-4
         if len(skills) > 1:
@@ -239,6 +242,15 @@ class View:
     def least_gain(self) -> float:
         """The gain below which nothing is worth its price."""
         return MIN_GAIN * (1.0 if self.best is None else max(0.01, 1 - self.best))
+
+    def _ease(self) -> float:
+        """How much better arms did than their priors said, in log odds of skill: data are easy or hard for all."""
+        surprises = []
+        for arm in self.ladder.arms.values():
+            done = self.done_of(arm.name)
+            if done and self.base is not None and arm.name != self.ladder.baseline:
+                surprises.append(_odds(max(self.skill(value_of(t)) for t in done)) - _odds(arm.skill))
+        return sum(surprises) / (len(surprises) + 1)
 
     def _speed(self) -> float:
         """How much dearer trials are than their priors said, over all arms; 1 before there are any."""
@@ -283,6 +295,16 @@ def worth(trial: Trial) -> float:
 def value_of(trial: Trial) -> float | None:
     """What the trial is worth: its result, which is told last."""
     return trial.values[-1] if trial.values else None
+
+
+def _odds(skill: float) -> float:
+    """Log odds of a skill, kept within what a few trials can tell."""
+    inside = min(max(skill, 0.02), 0.995)
+    return math.log(inside / (1 - inside))
+
+
+def _squashed(odds: float) -> float:
+    return 1 / (1 + math.exp(-odds))
 
 
 def _expected_improvement(mean: float, spread: float, best: float) -> float:

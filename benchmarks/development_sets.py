@@ -1,0 +1,91 @@
+"""Scores of `thrifty run` on a folder of data sets with given test parts; writes the table into benchmarks/results.md.
+
+usage: python benchmarks/development_sets.py SETS [NAME MINUTES METRIC]...
+
+SETS holds a folder for each set: `meta.json`, and either `train/` and `test/` (a folder per class) or `train.csv` and
+`test.csv` with the column `label`; `drop` in meta.json names columns to ignore. Every run has an empty cache. The score
+is `thrifty evaluate` on the test part, which the run never sees. Peak memory is the proportional memory (PSS) of the
+whole process tree, polled twice a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from thrifty.execution import process_tree
+from thrifty.execution.resources import machine
+
+DEFAULT = (
+    "img_fashion 4 accuracy", "txt_rt_sentiment 3 accuracy", "txt_tweet_rating 3 pearson",
+    "txt_debian_section 3 f1_macro",
+    "aud_keywords 4 accuracy", "aud_lid_tux 2 accuracy", "tab_letter 2 accuracy", "tab_satellite 2 accuracy",
+    "tab_ozone 1 r2", "mm_wesnoth 2 f1_macro", "mm_fusion 5 accuracy",
+)  # fmt: skip
+RESULTS = Path(__file__).parent / "results.md"
+TITLE = "## Development sets"
+
+
+def measure(root: Path, name: str, minutes: str, metric: str) -> list[str]:
+    """One line of the table: a run, and the score of its artifact on the test part."""
+    folder = root / name
+    meta = json.loads((folder / "meta.json").read_text())
+    ending = "" if (folder / "train").is_dir() else ".csv"
+    command = ["thrifty", "run", str(folder / f"train{ending}"), "--metric", metric, "--minutes", minutes]
+    command += ["--target", "label"] if ending else []
+    command += [word for column in meta.get("drop", []) for word in ("--set", f"schema.{column}=ignored")]
+    with tempfile.TemporaryDirectory() as work:
+        run = Path(work) / "run"
+        environment = {**os.environ, "THRIFTY_CACHE": str(Path(work) / "cache")}
+        began, peak = time.monotonic(), 0
+        process = subprocess.Popen([*command, "--out", str(run)], env=environment, stdout=subprocess.DEVNULL)
+        while process.poll() is None:
+            peak = max(peak, process_tree.proportional_bytes([process.pid, *process_tree.descendants(process.pid)]))
+            time.sleep(0.5)
+        seconds = time.monotonic() - began
+        if process.returncode:
+            return [
+                name,
+                minutes,
+                metric,
+                f"exit {process.returncode}",
+                "",
+                f"{seconds:.0f}",
+                f"{peak / 1e9:.2f}",
+                "",
+                "",
+            ]
+        done = subprocess.run(
+            ["thrifty", "evaluate", str(run), str(folder / f"test{ending}"), "--json"], capture_output=True, check=True
+        )
+        score = json.loads(done.stdout)["metrics"][metric]
+        report = json.loads((run / "report.json").read_text())
+    return [
+        name, minutes, metric, f"{score['value']:.3f}", f"{score['low']:.3f} to {score['high']:.3f}", f"{seconds:.0f}",
+        f"{peak / 1e9:.2f}", f"{report['artifact']['size_bytes'] / 1e6:.1f}", str(report["best"]),
+    ]  # fmt: skip
+
+
+def main(root: str, *asked: str) -> None:
+    sets = [list(asked[i : i + 3]) for i in range(0, len(asked), 3)] or [line.split() for line in DEFAULT]
+    lines = ["| set | minutes | metric | test score | 95 % interval | seconds | peak GB | artifact MB | model |",
+             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for one in sets:
+        lines.append("| " + " | ".join(measure(Path(root), *one)) + " |")
+        print(lines[-1], flush=True)
+    facts = machine()
+    made = f"{time.strftime('%Y-%m-%d')}, {facts.get('processor')}, {facts.get('cores')} cores, seed 0, one run each."
+    table = "\n".join([TITLE, "", f"`python benchmarks/development_sets.py SETS`: {made}", "", *lines, ""])
+    text = RESULTS.read_text() if RESULTS.exists() else "# Results\n\n"
+    found = re.search(rf"{TITLE}\n.*?(?=\n## |\Z)", text, re.S)
+    RESULTS.write_text(text[: found.start()] + table + text[found.end() :] if found else text + table)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
