@@ -26,6 +26,7 @@ from thrifty.runtime.graph import Graph
 from thrifty.runtime.predictor import Predictor
 from thrifty.tuning.trial import Trial
 
+MOST_REFIT_SHARE = 0.2  # of the budget
 HURRY_SECONDS = 6.0  # for everything after an interruption
 REPORT_SECONDS = 1.5
 MEASURE_SECONDS = 1.0
@@ -178,17 +179,39 @@ def write_artifact(
 # ---- refit
 
 
+def refit_reserve(session: Session) -> float:
+    """Seconds to keep for fitting the best so far again on all rows; none where its cost is what it was allotted."""
+    done = session.done()
+    if not done or len(session.dataset.splits.rounds()) > 1:
+        return 0.0
+    candidate = session.plan.planned[done[0].config["candidate"]].candidate
+    if candidate.prior(session.facts).elastic:
+        return 0.0
+    return min(MOST_REFIT_SHARE * (session.clock.budget_seconds or 0.0), _grown(session) * done[0].cost_seconds)
+
+
+def _grown(session: Session) -> float:
+    """How much longer a fit takes on all development rows than on the train rows alone, with a little to spare."""
+    rounds = session.dataset.splits.rounds()
+    return 1.15 * len(session.dataset.splits.development_rows) / max(1, len(rounds[0][0]))
+
+
 def _refit(session: Session, members: Sequence[Member], left: Any) -> None:
     """Fits the members again on train and validation rows together, as long as there is time for each."""
     if len(session.dataset.splits.rounds()) > 1:
         return  # with cross-validation every model was fitted on all rows
-    trials = sorted((session.study.trial(m.trial) for m in members), key=lambda t: t.cost_seconds)
     waiting: list[Trial] = []
     spare = _end_seconds(session)
-    for trial in trials:
-        grown = 1.15 * len(session.dataset.splits.development_rows) / max(1, len(session.dataset.splits.rounds()[0][0]))
-        if grown * trial.cost_seconds + spare < left():
+    busy = [0.0] * session.executor.cores  # seconds that each core has been given
+    for member in sorted(members, key=lambda m: -m.weight):
+        trial = session.study.trial(member.trial)
+        seconds = _grown(session) * trial.cost_seconds
+        all_cores = session.plan.planned[trial.config["candidate"]].candidate.all_cores
+        begins = max(busy) if all_cores else min(busy)
+        if begins + seconds + spare < left():
             waiting.append(trial)
+            for core in range(len(busy)) if all_cores else [busy.index(begins)]:
+                busy[core] = begins + seconds
     if not waiting or session.interruption.number is not None:
         return
     session.stage("fitting again on all rows")

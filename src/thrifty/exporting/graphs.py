@@ -19,6 +19,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, num
 OPSET = 17
 ML_OPSET = 5
 IR_VERSION = 9
+TREES_IN_A_NODE = 1000
 
 
 @dataclass(frozen=True)
@@ -167,10 +168,13 @@ def forest(blocks: Sequence[Dense | Codes], trees: Forest, bias_K: np.ndarray) -
     columns = [_looked_up(graph, b) if isinstance(b, Codes) else _standardised(graph, b) for b in blocks]
     x_ND = _beside(graph, columns)
     if len(trees.roots):
-        node = helper.make_node("TreeEnsemble", [x_ND], [f"v{len(graph.nodes)}"], domain="ai.onnx.ml")
-        node.attribute.extend(_tree_attributes(trees, len(bias_K)))
-        graph.nodes.append(node)
-        sums_NK = node.output[0]
+        parts = []
+        for piece in _pieces(trees):
+            node = helper.make_node("TreeEnsemble", [x_ND], [f"v{len(graph.nodes)}"], domain="ai.onnx.ml")
+            node.attribute.extend(_tree_attributes(piece, len(bias_K)))
+            graph.nodes.append(node)
+            parts.append(node.output[0])
+        sums_NK = parts[0] if len(parts) == 1 else graph.add("Sum", *parts)
     else:
         sums_NK = graph.add("MatMul", x_ND, graph.floats(np.zeros((_width(blocks), len(bias_K)))))
         sums_NK = graph.add("Where", graph.add("IsNaN", sums_NK), graph.floats(np.array(0.0)), sums_NK)
@@ -231,6 +235,32 @@ def joined(forests: Sequence[Forest]) -> Forest:
         for f, start, leaf in zip(forests, splits, leaves)
     ]
     return Forest(*(np.concatenate([getattr(f, field.name) for f in moved]) for field in fields(Forest)))
+
+
+def _pieces(trees: Forest) -> list[Forest]:
+    """The forest in pieces of TREES_IN_A_NODE trees: a node takes time with the square of its trees to load."""
+    pieces = []
+    for first in range(0, len(trees.roots), TREES_IN_A_NODE):
+        roots = trees.roots[first : first + TREES_IN_A_NODE]
+        following = first + len(roots)
+        start = int(roots[0])
+        end = int(trees.roots[following]) if following < len(trees.roots) else len(trees.feature_P)
+        left_P, right_P = trees.left_P[start:end], trees.right_P[start:end]
+        leaves = -1 - np.concatenate([left_P[left_P < 0], right_P[right_P < 0]])
+        leaf, last = int(leaves.min()), int(leaves.max()) + 1
+        pieces.append(
+            Forest(
+                roots=roots - start,
+                feature_P=trees.feature_P[start:end],
+                threshold_P=trees.threshold_P[start:end],
+                missing_left_P=trees.missing_left_P[start:end],
+                left_P=np.where(left_P < 0, left_P + leaf, left_P - start),
+                right_P=np.where(right_P < 0, right_P + leaf, right_P - start),
+                leaf_value=trees.leaf_value[leaf:last],
+                leaf_target=trees.leaf_target[leaf:last],
+            )
+        )
+    return pieces
 
 
 def _numbers(text: str, key: str) -> np.ndarray:
