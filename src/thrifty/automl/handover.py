@@ -216,19 +216,24 @@ def _refit(session: Session, members: Sequence[Member], left: Any) -> None:
         return
     session.stage("fitting again on all rows")
     running: dict[int, int] = {}
+    given: dict[int, float] = {}
     while (waiting or running) and session.interruption.number is None and left() > spare:
         while waiting:
-            job = session.refit_job(waiting[0], left() - spare)
+            seconds = left() - spare
+            job = session.refit_job(waiting[0], seconds)
             if job.cores > session.executor.free_cores():
                 break
-            running[session.executor.submit(job)] = waiting.pop(0).id
+            trial_id = waiting.pop(0).id
+            given[trial_id] = seconds
+            running[session.executor.submit(job)] = trial_id
         for update in session.executor.wait(min(0.5, max(0.0, left() - spare))):
             if isinstance(update, Ended) and update.handle in running:
                 trial_id = running.pop(update.handle)
-                if update.outcome != "done":
+                cut_short = update.seconds > given[trial_id] - 1.0  # of less training than was chosen
+                if update.outcome != "done" or cut_short:
                     shutil.rmtree(session.directory.trial(trial_id) / "refit", ignore_errors=True)
                     session.notes.append(
-                        f"trial {trial_id} was not fitted again on all rows: {update.why or update.outcome}"
+                        f"trial {trial_id} was not fitted again on all rows: {update.why or 'no time'}"
                     )
     for handle, trial_id in running.items():
         session.executor.stop(handle, 0.0)

@@ -161,7 +161,9 @@ def _thinned(trial: Trial, rows: np.ndarray, width: int) -> np.ndarray:
 
 def _key(learned: Learned) -> str:
     """The same for the same setting in another round; a number of trees is a round's own."""
-    return ", ".join(f"{name}={value}" for name, value in learned.setting.items() if name != "num_trees")
+    return ", ".join(
+        f"{name}={value}" for name, value in learned.setting.items() if name not in ("num_trees", "num_centers")
+    )
 
 
 def _median(settings: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -75,7 +75,7 @@ def median_distance(x_ND: np.ndarray, rng: np.random.Generator) -> float:
     return median if median > 1e-6 else 1.0
 
 
-def affordable_centers(wanted: int, num_rows: int, seconds: float, speed: float = 1.5e10) -> int:
+def affordable_centers(wanted: int, num_rows: int, seconds: float, speed: float = 8e10) -> int:
     """How many landmarks can be fitted in about half of the seconds, at `speed` multiplications a second."""
     num_centers = min(wanted, num_rows)
     while num_centers > 100 and 2.0 * num_centers**2 * (num_rows + 2.0 * num_centers) > 0.5 * max(seconds, 0.0) * speed:

@@ -338,7 +338,7 @@ def kernel_model(fitting: Fitting) -> Iterator[Learned]:
 
     def learned(strength: float, model: kernel.KernelModel) -> Learned:
         return Learned(
-            {"strength": strength},
+            {"strength": strength, "num_centers": float(len(model.centers_MP))},
             (model.scores(held_VD) * scale + shift).astype(np.float32),
             lambda factor: (
                 graphs.kernel(
@@ -353,7 +353,10 @@ def kernel_model(fitting: Fitting) -> Iterator[Learned]:
     if fitting.chosen:
         strengths = [fitting.chosen["strength"]]
     rng = generator(fitting.trial.recipe.seed, "centers")
-    num_centers = kernel.affordable_centers(recipe.num_centers, len(x_ND), fitting.seconds_left())
+    if fitting.chosen:
+        num_centers = min(round(fitting.chosen["num_centers"]), len(x_ND))
+    else:
+        num_centers = kernel.affordable_centers(recipe.num_centers, len(x_ND), fitting.seconds_left())
     found = kernel.path(
         x_ND, target_NK, fitting.balanced_N(0.5), recipe.length_scale, strengths, num_centers, rng, fitting.stop
     )
