@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+from sklearn.metrics import average_precision_score
 
 import thrifty
 
@@ -50,3 +51,20 @@ def test_bad_data_leaves_nothing_behind(tmp_path):
     with pytest.raises(thrifty.DataError, match="labl"):
         thrifty.run(ROWS, "labl", minutes=0.4, out=out)
     assert not out.exists()
+
+
+def test_average_precision_looks_for_the_class_that_was_rarer_when_trained(tmp_path):
+    rows = [row for i, row in enumerate(ROWS) if row["label"] == "c0" or i % 5 == 1]  # c1 is the rare one
+    options = {"exclude": ("heads", "kernel", "trees"), "cache": False, "max_size_mb": 0.001}
+    run = thrifty.run(rows, "label", minutes=0.2, metric="average_precision", out=tmp_path / "out", **options)
+    manifest = json.loads((run.path / "artifact" / "artifact.json").read_text())
+    assert manifest["classes"][manifest["positive"]] == "c1"
+    turned = [row for row in ROWS if row["label"] == "c1"] + [row for row in ROWS if row["label"] == "c0"][:30]
+    p = run.predict(turned).probabilities[:, 1]
+    is_c1 = [row["label"] == "c1" for row in turned]
+    expected = average_precision_score(is_c1, p)
+    assert thrifty.evaluate(run.path, turned)["metrics"]["average_precision"]["value"] == pytest.approx(expected)
+    # Its size, card included, is over the limit, and the run says so.
+    size = sum(file.stat().st_size for file in (run.path / "artifact").iterdir())
+    assert run.exit_code == 3
+    assert run.report["limits"]["max_size_mb"] == {"limit": 0.001, "measured": size / 1e6, "kept": False}

@@ -192,6 +192,8 @@ def test_groups_and_times_and_weights_are_kept(go: Callable[..., Prepared], rows
     who = np.array([row["who"] for row in data])
     assert not set(who[by_group.splits.development_rows]) & set(who[by_group.splits.test_rows])
     assert "who" not in by_group.schema.inputs
+    codes = Dataset.open(by_group.folder).groups()
+    assert len({*zip(who, codes)}) == len({*who}) == len({*codes})
     weights = by_group.weights()
     assert weights is not None
     assert weights[by_group.splits.development_rows].mean() == pytest.approx(1)

@@ -46,7 +46,7 @@ def evaluate(path: Path, data: Any) -> dict[str, Any]:
     part = Part(y=np.asarray(labels.values)[good], outputs=outputs[places[good]])
     decision = Decision.from_json(manifest["decision"])
     num_bad = len(found.bad_rows) + len(places) - len(good)
-    return evaluation(str(task), _metric(path, task, part.y), part, num_bad, decision)
+    return evaluation(str(task), _metric(path, task, part.y), part, num_bad, decision, manifest.get("positive"))
 
 
 def _outputs(predictor: Predictor, rows: Any) -> tuple[np.ndarray, set[int]]:

@@ -140,7 +140,7 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
     report = write_report(session, result, stopped)
     if not session.request.cache:
         shutil.rmtree(session.cache_folder(), ignore_errors=True)
-    session.study.record("run_finished", stopped_because=stopped)
+    session.study.record("run_finished", stopped_because=report["stopped_because"])
     return (0 if result.limits_met else LIMITS_NOT_MET), report
 
 
@@ -170,6 +170,7 @@ def write_artifact(
         folder or session.directory.artifact,
         decision=None if decision is None or decision.decision is None else decision.decision.to_json(),
         threads=session.request.threads,
+        positive=session.positive,
     )
     if folder is None:
         trials = [m.trial for m in members]
@@ -273,18 +274,14 @@ def _check(session: Session, result: Result, seconds: float, row_seconds: float)
 
 
 def _measure(session: Session, result: Result, seconds: float) -> None:
-    """Times single raw rows, weighs the folder, and compares with the limits."""
+    """Times single raw rows, and compares with the limits of latency and loss."""
     predictor = Predictor.load(session.directory.artifact, threads=session.request.threads)
     rows = session.raw_rows(parity_rows(session.dataset.splits)[:64])
     result.latency = measure.latency(predictor, rows, seconds=seconds)
-    result.size_bytes = measure.size_bytes(session.directory.artifact)
     request = session.request
     if request.max_latency_ms is not None:
         kept = result.latency.p50 <= request.max_latency_ms
         result.limits["max_latency_ms"] = LimitFinding(request.max_latency_ms, result.latency.p50, kept)
-    if request.max_size_mb is not None:
-        megabytes = result.size_bytes / 1e6
-        result.limits["max_size_mb"] = LimitFinding(request.max_size_mb, megabytes, megabytes <= request.max_size_mb)
     loss = 0.0 if result.int8 is None or not result.int8.get("kept") else float(result.int8["loss"])
     result.limits["max_accuracy_loss"] = LimitFinding(
         request.max_accuracy_loss, loss, loss <= request.max_accuracy_loss

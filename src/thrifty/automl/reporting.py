@@ -21,6 +21,7 @@ from thrifty.evaluation.findings import (
     CandidateFinding,
     ColumnFinding,
     Findings,
+    LimitFinding,
     MemberFinding,
     Part,
     TrialFinding,
@@ -28,6 +29,7 @@ from thrifty.evaluation.findings import (
 from thrifty.evaluation.slices import slicings_of
 from thrifty.execution.resources import machine
 from thrifty.exporting.artifact import write_card
+from thrifty.exporting.measure import size_bytes
 from thrifty.tuning.policies.ladder import value_of
 from thrifty.tuning.trial import State, Trial
 
@@ -46,10 +48,7 @@ def write_report(session: Session, result: Result, stopped: str) -> dict[str, An
     findings = _findings(session, result, stopped)
     report = reports.build(findings, seconds)
     write_card(session.directory.artifact, _card(report))
-    report["artifact"]["size_bytes"] = result.size_bytes = _size(session)
-    limit = report["limits"].get("max_size_mb")
-    if limit is not None:
-        limit["measured"] = result.size_bytes / 1e6
+    _weigh(session, result, report)
     report["budget_seconds"] = round(session.spent_before_seconds + (session.clock.budget_seconds or 0.0), 3)
     report["spent_seconds"] = round(session.spent_before_seconds + session.clock.elapsed(), 3)
     write_json(session.directory.report, report)
@@ -57,10 +56,16 @@ def write_report(session: Session, result: Result, stopped: str) -> dict[str, An
     return report
 
 
-def _size(session: Session) -> int:
-    from thrifty.exporting.measure import size_bytes
-
-    return size_bytes(session.directory.artifact)
+def _weigh(session: Session, result: Result, report: dict[str, Any]) -> None:
+    """Weighs the artifact, now that its card is there, and holds it against the limit."""
+    report["artifact"]["size_bytes"] = result.size_bytes = size_bytes(session.directory.artifact)
+    most = session.request.max_size_mb
+    if most is not None:
+        megabytes = result.size_bytes / 1e6
+        result.limits["max_size_mb"] = LimitFinding(most, megabytes, megabytes <= most)
+        report["limits"]["max_size_mb"] = dict(vars(result.limits["max_size_mb"]))
+        if not result.limits_met:
+            report["stopped_because"] = "limits"
 
 
 def _examples(session: Session, result: Result, findings: Findings) -> dict[str, Any] | None:
@@ -170,6 +175,7 @@ def _validation(session: Session, result: Result) -> Part:
         y=session.y_validation,
         outputs=mixed_outputs(session, members),
         weights=session.weights_validation,
+        groups=session.dataset.groups(session.dataset.splits.validation_rows),
         uncalibrated=None if session.task == "regression" else np.asarray(plain),
         slicings=[] if result.test_rows is not None else _slicings(session, session.dataset.splits.validation_rows),
     )
@@ -183,6 +189,7 @@ def _test(session: Session, result: Result) -> Part | None:
         y=session.dataset.targets(rows),
         outputs=outputs[:, 0] if session.task == "regression" else outputs,
         weights=session.dataset.weights(rows),
+        groups=session.dataset.groups(rows),
         slicings=_slicings(session, rows),
     )
 

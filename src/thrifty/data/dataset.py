@@ -1,6 +1,6 @@
 """A Dataset on disk: a typed table, its targets, schema and splits, opened through memory maps.
 
-The folder holds table.arrow (the input columns), target.npy, part.npy, and perhaps fold.npy and weight.npy;
+The folder holds table.arrow (the input columns), target.npy, part.npy, and perhaps fold.npy, weight.npy and group.npy;
 dataset.json comes last, so that a folder with one is whole.
 """
 
@@ -41,6 +41,7 @@ class Dataset:
     splits: Splits
     target_values: np.ndarray
     weight_values: np.ndarray | None = None
+    group_codes: np.ndarray | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -67,6 +68,12 @@ class Dataset:
             return None
         return np.asarray(self.weight_values if rows is None else self.weight_values[rows])
 
+    def groups(self, rows: np.ndarray | None = None) -> np.ndarray | None:
+        """int64 [N] codes of the rows that belong together; None without a group column."""
+        if self.group_codes is None:
+            return None
+        return np.asarray(self.group_codes if rows is None else self.group_codes[rows])
+
     def fingerprint(self, names: Iterable[str], rows: np.ndarray | None = None) -> str:
         """A hash of what the named columns hold in the rows; files count by path, size and time of change."""
         digest = hashlib.blake2b(digest_size=20)
@@ -90,15 +97,16 @@ class Dataset:
         arrow = arrow_file.open_mapped(folder / "table.arrow")
         table = Table(arrow, None, origins, head["file_column"])
         splits = Splits(np.asarray(_load(folder, "part")), _load_if(folder, "fold"))
-        target = _load(folder, "target")
-        return Dataset(folder, table, schema, splits, target, _load_if(folder, "weight"), head["fingerprints"])
+        target, weight, group = _load(folder, "target"), _load_if(folder, "weight"), _load_if(folder, "group")
+        return Dataset(folder, table, schema, splits, target, weight, group, head["fingerprints"])
 
     def save(self) -> Dataset:
         """Writes everything but the table, which is there; returns the dataset. Raises ExternalError."""
         try:
             _store(self.folder, "target", self.target_values)
             _store(self.folder, "part", self.splits.part)
-            for name, array in (("fold", self.splits.fold), ("weight", self.weight_values)):
+            beside = {"fold": self.splits.fold, "weight": self.weight_values, "group": self.group_codes}
+            for name, array in beside.items():
                 if array is not None:
                     _store(self.folder, name, array)
             origins = self.table.origins

@@ -147,7 +147,8 @@ class _Work:
         weights = self._weights(table, reasons)
         self._set_aside(table, given, source_of, reasons, reads)
         self._set_unseen_aside(labels, given, target)
-        splits, duplicates = self._split(arrow, table, schema, labels.values, given, prints)
+        groups = self._groups(table)
+        splits, duplicates = self._split(arrow, table, schema, labels.values, given, prints, groups)
         self._look(arrow, table, schema, labels.values, splits, duplicates, reads)
         fingerprints = {
             name: column_fingerprint(arrow.column(name), meaning in MEDIA) for name, meaning in schema.inputs.items()
@@ -155,7 +156,7 @@ class _Work:
         if weights is not None:
             weights = (weights / max(float(weights[splits.development_rows].mean()), 1e-30)).astype(np.float32)
         kept = Table(arrow, None, table.origins, table.file_column)
-        dataset = Dataset(self.folder, kept, schema, splits, labels.values, weights, fingerprints)
+        dataset = Dataset(self.folder, kept, schema, splits, labels.values, weights, groups, fingerprints)
         findings = Findings(tuple(self.items), tuple(self.bad), self.sample)
         if self.bad:
             write_bad_rows(bad_rows_file, self.bad)
@@ -286,6 +287,7 @@ class _Work:
         targets: np.ndarray,
         given: np.ndarray,
         prints: Mapping[str, np.ndarray],
+        groups: np.ndarray | None,
     ) -> tuple[Splits, checks.Duplicates | None]:
         options = self.options
         usable = given != ASIDE
@@ -296,12 +298,8 @@ class _Work:
             clusters = np.where(usable, duplicates.clusters, -1)
         else:
             self.note("split", "there was no time to look for duplicate rows")
-        if options.group is not None:
-            groups = checks.column_keys(table.arrow.column(options.group))
-            missing = np.asarray(table.arrow.column(options.group).is_null().to_numpy(), bool)
-            groups = np.where(missing, -1, np.unique(groups, return_inverse=True)[1])
-            alone = checks.components(len(given), *checks.links(groups))
-            clusters = alone if options.time is not None else self._joined_groups(groups, clusters, alone, usable)
+        if groups is not None:
+            clusters = groups if options.time is not None else self._joined_groups(groups, clusters, usable)
         elif options.time is not None:
             clusters = np.arange(len(given))
         at = None if options.time is None else typed.seconds(table.arrow.column(options.time))
@@ -312,13 +310,20 @@ class _Work:
             raise DataError(f"only {learn} rows are left to learn from; at least {MIN_ROWS} are needed")
         return split(given, strata, clusters, Wishes(options.folds, options.seed), at), duplicates
 
-    def _joined_groups(
-        self, groups: np.ndarray, duplicates: np.ndarray, alone: np.ndarray, usable: np.ndarray
-    ) -> np.ndarray:
+    def _groups(self, table: Table) -> np.ndarray | None:
+        """Codes [N] of the rows that the group column puts together; a row without a group is one of its own."""
+        if self.options.group is None:
+            return None
+        column = table.arrow.column(self.options.group)
+        codes = np.unique(checks.column_keys(column), return_inverse=True)[1]
+        codes[np.asarray(column.is_null().to_numpy(), bool)] = -1
+        return checks.components(len(table), *checks.links(codes))
+
+    def _joined_groups(self, groups: np.ndarray, duplicates: np.ndarray, usable: np.ndarray) -> np.ndarray:
         """Groups that share equal or nearly equal rows as one; the groups as they are where that would join most."""
         edges = [checks.links(groups), checks.links(duplicates)]
         joined = checks.components(len(groups), *map(np.concatenate, zip(*edges, strict=True)))
-        before, after = (len(np.unique(clusters[usable])) for clusters in (alone, joined))
+        before, after = (len(np.unique(clusters[usable])) for clusters in (groups, joined))
         if after >= MOST_JOINED * before:
             return joined
         said = (
@@ -326,7 +331,7 @@ class _Work:
             f"one side would leave {after:,} of {before:,} groups, so the groups are kept and such rows may be on both"
         )
         self.note("leak", said, self.options.group or "")
-        return alone
+        return groups
 
     def _look(
         self,

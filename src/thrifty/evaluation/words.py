@@ -84,7 +84,7 @@ def metric_title(name: str) -> str:
 
 
 STOPPED = {
-    "budget": "the budget was used up",
+    "budget": "no time was left for more",
     "converged": "nothing left was worth its time",
     "interrupted": "interrupted",
     "limits": "the limits cannot be met",

@@ -55,11 +55,13 @@ def assemble(
     decision: Mapping[str, Any] | None = None,
     card: Mapping[str, Any] | None = None,
     threads: int = 1,
+    positive: int | None = None,
 ) -> Path:
     """Writes the artifact of one or several models to `folder`, which replaces what is there in one step.
 
     decision: as `runtime.scores.decided` takes it. card: what is known of the model, written as card.json and card.md.
-    threads: what the artifact predicts with unless told otherwise. Raises StoreError for a damaged model folder.
+    threads: what the artifact predicts with unless told otherwise. positive: the code of the class that average precision looks
+    for, with two classes. Raises StoreError for a damaged model folder.
     """
     if not members:
         raise UsageError("an artifact needs at least one model")
@@ -71,6 +73,7 @@ def assemble(
             "task": str(schema.task),
             "target": schema.target,
             "classes": list(schema.classes),
+            "positive": positive,
             "columns": {name: str(meaning) for name, meaning in schema.inputs.items()},
             "rows": "folder" if schema.folder else "table",
             "nodes": nodes,

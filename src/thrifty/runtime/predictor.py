@@ -1,6 +1,6 @@
 """An artifact that predicts from raw rows.
 
-    artifact.json  {"format": 1, "thrifty": version, "task", "target", "classes": [...],
+    artifact.json  {"format": 1, "thrifty": version, "task", "target", "classes": [...], "positive": null | code,
                     "columns": {name: meaning}, "rows": "table" | "folder",
                     "nodes": [...], "members": [{"output": "head.scores", "weight": 1.0, "temperature": 1.0}],
                     "decision": null | {...}, "threads": 1}
