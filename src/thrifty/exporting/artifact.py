@@ -60,8 +60,8 @@ def assemble(
     """Writes the artifact of one or several models to `folder`, which replaces what is there in one step.
 
     decision: as `runtime.scores.decided` takes it. card: what is known of the model, written as card.json and card.md.
-    threads: what the artifact predicts with unless told otherwise. positive: the code of the class that average precision looks
-    for, with two classes. Raises StoreError for a damaged model folder.
+    threads: what the artifact predicts with unless told otherwise. positive: with two classes, the code of the one that
+    average precision looks for. Raises StoreError for a damaged model folder.
     """
     if not members:
         raise UsageError("an artifact needs at least one model")
