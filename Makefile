@@ -16,10 +16,8 @@ demo: $(VENV)/run-installed
 	@$(BIN)/python examples/digits.py $(DIGITS)
 	@run=runs/demo-$$(date +%Y%m%d-%H%M%S); \
 	$(BIN)/thrifty run $(DIGITS) --minutes 0.7 --out $$run && \
-	printf '\n%s\n' \
-	  "model    $$run/artifact" \
-	  "report   $$run/report.json, or: $(BIN)/thrifty report $$run" \
-	  "predict  $(BIN)/thrifty predict $$run $(DIGITS)/test --out predictions.csv"
+	printf '\n%s\n' "Predict with it:" \
+	  "  $(BIN)/thrifty predict $$run $(DIGITS)/test --out predictions.csv"
 
 test: $(VENV)/dev-installed
 	$(TESTS) -m "not slow"

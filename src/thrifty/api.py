@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import time as time_module
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -70,14 +71,16 @@ def run(
     cache: bool = True,
     max_bad_share: float = 0.05,
     watch: Watch | None = None,
+    progress: bool = True,
     command: str = "run",
 ) -> Run:
     """Finds, trains and exports the best model that `minutes` and the limits allow.
 
     data, test, validation: a path (file, folder, zip, glob), pandas, polars or pyarrow tables, anything with the Arrow
     interface, a Hugging Face Dataset, a list of dicts, or (arrays, labels). minutes: wall clock from this call to the
-    end of the report. recipe: nested fields or a YAML file; settings: {path: value}, as `--set`. watch: called with a
-    dict for everything that happens. Raises DataError for data that cannot be used and UsageError for wrong options.
+    end of the report. recipe: nested fields or a YAML file; settings: {path: value}, as `--set`. progress: whether it
+    is shown on stderr. watch: called with a dict for everything that happens, in its place. Raises DataError for data
+    that cannot be used and UsageError for wrong options.
     """
     from thrifty.automl.request import parse_settings, read_recipe
 
@@ -96,6 +99,7 @@ def run(
         },
         out=Path(out) if out is not None else None,
         watch=watch,
+        progress=progress,
     )  # fmt: skip
 
 
@@ -105,27 +109,49 @@ def train(data: Any, target: str | None = None, *, recipe: Any = None, **options
 
 
 def start(
-    options: Mapping[str, Any], *, out: Path | None, watch: Watch | None = None, started: float | None = None
+    options: Mapping[str, Any],
+    *,
+    out: Path | None,
+    watch: Watch | None = None,
+    progress: bool = False,
+    started: float | None = None,
 ) -> Run:
     """Starts what the options ask for; `started` is the `time.time()` that the budget counts from."""
     from thrifty.automl import run as automl
 
-    outcome = automl.start(options, out=out, watch=watch or _ignore, started=started or time_module.time())
+    started = started or time_module.time()
+    with _watching(watch, progress) as watching:
+        outcome = automl.start(options, out=out, watch=watching, started=started)
     return Run(outcome.path, outcome.report, outcome.exit_code)
 
 
 def resume(
-    run: str | Path, *, minutes: float | None = None, watch: Watch | None = None, started: float | None = None
+    run: str | Path,
+    *,
+    minutes: float | None = None,
+    watch: Watch | None = None,
+    progress: bool = True,
+    started: float | None = None,
 ) -> Run:
     """Goes on with a run that was interrupted or killed; `minutes` gives further minutes, to a finished one too."""
     from thrifty.automl import run as automl
 
-    outcome = automl.resume(Path(run), minutes=minutes, watch=watch or _ignore, started=started or time_module.time())
+    started = started or time_module.time()
+    with _watching(watch, progress) as watching:
+        outcome = automl.resume(Path(run), minutes=minutes, watch=watching, started=started)
     return Run(outcome.path, outcome.report, outcome.exit_code)
 
 
-def _ignore(notice: dict[str, Any]) -> None:
-    """Watches nothing."""
+@contextmanager
+def _watching(watch: Watch | None, progress: bool) -> Iterator[Watch]:
+    """What is told of a run's progress: the caller's own, a table or lines on stderr, or nothing."""
+    if watch is not None or not progress:
+        yield watch or (lambda notice: None)
+        return
+    from thrifty.automl.progress import Progress
+
+    with Progress(to_stderr=True) as shown:
+        yield shown.show
 
 
 def open_run(path: str | Path) -> Run:

@@ -110,7 +110,22 @@ def test_what_is_undefined_has_no_interval():
     y, p = np.zeros(30, dtype=int), np.full((30, 2), 0.5)
     found = intervals(["roc_auc", "accuracy"], "binary", y, p)
     assert found["roc_auc"].to_json() == {"value": None, "low": None, "high": None}
-    assert found["accuracy"].to_json() == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert found["accuracy"].high == 1.0
+
+
+def test_a_sample_without_errors_still_has_a_lower_end():
+    y = np.arange(60) % 2
+    p = np.stack([1.0 - y, y], axis=1).astype(float)
+    names = ["accuracy", "f1_macro", "roc_auc", "log_loss"]
+    found = intervals(names, "binary", y, p)
+    # Clopper and Pearson's interval of 60 of 60 starts at 0.025 ** (1 / 60).
+    assert found["accuracy"].low == pytest.approx(0.025 ** (1 / 60))
+    assert found["accuracy"].value == found["accuracy"].high == 1.0
+    assert found["f1_macro"].low == pytest.approx(1 - (1 - 0.025 ** (1 / 30)) / 2)
+    assert found["roc_auc"].low == pytest.approx(0.025 ** (1 / 30))
+    assert found["log_loss"].low == found["log_loss"].high
+    groups = intervals(["accuracy"], "binary", y, p, groups=np.arange(60) // 6)
+    assert groups["accuracy"].low == pytest.approx(0.025 ** (1 / 10))
     assert intervals(["accuracy"], "binary", y[:1], p[:1])["accuracy"].to_json()["low"] is None
     assert intervals(["accuracy"], "binary", y[:0], p[:0])["accuracy"].to_json()["value"] is None
     assert math.isnan(Interval(1.0, math.nan, math.nan).low)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from thrifty.automl.candidates.candidate import Candidate
 from thrifty.automl.facts import Facts
 from thrifty.core.errors import UsageError
 from thrifty.core.space import Choice, Domain, Float, Int
-from thrifty.recipe import Recipe, override, space_of, to_json
+from thrifty.recipe import MODELS, Recipe, override, space_of, to_json
 from thrifty.tuning.policies.ladder import Arm
 
 TEXT_FIELDS = ("model.word_ngrams", "model.char_ngrams", "model.max_features")  # that change nothing without text
@@ -44,6 +45,10 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str]) -> Pl
     """
     registry.check_names(excluded)
     kind = wishes.get("model.kind")
+    if kind is not None and kind not in MODELS:
+        close = difflib.get_close_matches(str(kind), MODELS, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise UsageError(f"there is no model.kind {kind!r}{hint}; there are {', '.join(MODELS)}")
     used: set[str] = set()
     planned: dict[str, Planned] = {}
     skipped: dict[str, str] = {}

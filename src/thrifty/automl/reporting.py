@@ -79,7 +79,8 @@ def _examples(session: Session, result: Result, findings: Findings) -> dict[str,
     kept = rows
     return examples.gather(
         session.task, part, session.dataset.schema.classes, lambda places: session.dataset.columns(kept[places]),
-        meanings, findings.decision, seconds=seconds,
+        meanings, findings.decision, origin_of=lambda place: session.dataset.origin_text(int(kept[place])),
+        seconds=seconds,
     )  # fmt: skip
 
 
@@ -117,13 +118,13 @@ def _findings(session: Session, result: Result, stopped: str) -> Findings:
             ColumnFinding(c.name, str(c.meaning), c.reason, c.num_missing, c.num_distinct)
             for c in dataset.schema.columns
         ],
-        candidates=_candidates(session),
+        candidates=_candidates(session, stopped),
         best=str(session.study.trial(members[0].trial).config["candidate"]) if len(members) == 1 else "ensemble",
         classes=dataset.schema.classes,
         class_counts=session.class_counts(),
         bad_rows=[BadRowFinding(b.file, b.row, b.reason, b.column or None) for b in session.findings.bad_rows],
         num_bad_rows=len(session.findings.bad_rows),
-        problems=told.problems,
+        problems=[problem.partition("\n")[0] for problem in told.problems],
         members=[
             MemberFinding(str(session.study.trial(m.trial).config["candidate"]), m.trial, m.weight, m.temperature)
             for m in members
@@ -194,8 +195,9 @@ def _test(session: Session, result: Result) -> Part | None:
     )
 
 
-def _candidates(session: Session) -> list[CandidateFinding]:
+def _candidates(session: Session, stopped: str) -> list[CandidateFinding]:
     times = _times(session)
+    not_tried = "not worth its time" if stopped == "converged" else "no time for it"
     found = []
     for name in session.plan.planned:
         trials = [t for t in session.study.trials if t.config.get("candidate") == name]
@@ -207,7 +209,7 @@ def _candidates(session: Session) -> list[CandidateFinding]:
         elif trials:
             status, reason = "skipped", "it was not finished when the search ended"
         else:
-            status, reason = "skipped", "not worth its time, or no time for it"
+            status, reason = "skipped", not_tried
         found.append(CandidateFinding(name, status, reason, [_trial(t, times) for t in trials]))
     found += [CandidateFinding(name, "skipped", reason) for name, reason in session.plan.skipped.items()]
     return found

@@ -70,8 +70,8 @@ def root(
 
 def _start(command: str, arguments: dict[str, Any]) -> None:
     from thrifty.api import start
+    from thrifty.automl.progress import Progress
     from thrifty.automl.request import parse_settings
-    from thrifty.cli.progress import Progress
 
     as_json = arguments.pop("json")
     settings, recipe_file = arguments.pop("settings") or [], arguments.pop("recipe")
@@ -229,7 +229,7 @@ def resume(
 ) -> None:
     """Go on with a run that was interrupted or killed, or give a finished one more minutes."""
     from thrifty.api import resume as resume_run
-    from thrifty.cli.progress import Progress
+    from thrifty.automl.progress import Progress
 
     with Progress(to_stderr=json) as progress:
         finished = resume_run(run, minutes=minutes, watch=progress.show, started=process_started())

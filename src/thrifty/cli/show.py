@@ -41,8 +41,8 @@ def print_metrics(found: dict[str, Any]) -> None:
         table.add_row(name, value_text(name, interval["value"]), f"{low} to {high}")
     console = _console()
     console.print(table)
-    bad = f", {found['bad_rows']} of them could not be scored" if found["bad_rows"] else ""
-    console.print(f"{found['rows']} rows{bad}")
+    bad = f", {found['bad_rows']:,} more could not be" if found["bad_rows"] else ""
+    console.print(f"{found['rows']:,} rows scored{bad}")
 
 
 def print_inspection(found: dict[str, Any]) -> None:
@@ -53,7 +53,7 @@ def print_inspection(found: dict[str, Any]) -> None:
     console = _console()
     console.print(Text(found["task"]))
     table = Table(box=None, pad_edge=False, expand=False)
-    table.add_column("column", overflow="fold", max_width=20)
+    table.add_column("column", overflow="fold", max_width=28)
     table.add_column("meaning", no_wrap=True)
     table.add_column("missing", justify="right", no_wrap=True)
     table.add_column("distinct", justify="right", no_wrap=True)

@@ -133,6 +133,12 @@ class Dataset:
         """(file, row in it from 1) of a row; a row that is a file of its own gives (that file, None)."""
         return self.table.origin(row)
 
+    def origin_text(self, row: int) -> str:
+        """`row 12 of reviews.csv`, or the last two parts of the path of a row that is a file of its own."""
+        file, number = self.origin(row)
+        name = "/".join(Path(file).parts[-1:] if number is not None else Path(file).parts[-2:])
+        return name if number is None else f"row {number:,} of {name}" if name else f"row {number:,}"
+
 
 def _origins(head: Mapping[str, Any], folder: Path) -> Origins:
     return Origins(

@@ -61,7 +61,7 @@ def describe(dataset: Dataset, findings: Findings) -> Description:
     for item in findings.items:
         problems.append(item.message)
         if item.kind == "bad_rows" and bad:
-            problems += bad
+            problems[-1] = "\n".join([item.message, *bad])
             bad = []
     return Description(
         task=f"{schema.target}: {schema.task.value}, because it holds {schema.target_reason}",

@@ -408,6 +408,14 @@ def _why(reasons: Mapping[int, tuple[str, str]]) -> str:
     return f": {next(iter(reasons.values()))[1]}" if reasons else ""
 
 
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    """The names, the middle ones left out where they are many: a target is often the first or the last."""
+    if len(names) <= most:
+        return ", ".join(map(repr, names))
+    first, last = (", ".join(map(repr, some)) for some in (names[: most // 2], names[-most // 2 :]))
+    return f"{first}, ({len(names) - most:,} more), {last}"
+
+
 def _target_name(found: Read, target: str | None) -> str:
     """The target's name, given or known from the source. Raises DataError when there is none."""
     names = found.table.names
@@ -415,7 +423,7 @@ def _target_name(found: Read, target: str | None) -> str:
         if found.target is None:
             likely = [n for n in names if n.lower() in ("label", "target", "class", "y", "labels", "category")]
             hint = f"; perhaps {' or '.join(map(repr, likely))}" if likely else ""
-            raise DataError(f"a table needs --target COLUMN{hint}; the columns are {', '.join(map(repr, names[:20]))}")
+            raise DataError(f"a table needs --target COLUMN{hint}; the columns are {_listed(names)}")
         return found.target
     if target not in names:
         raise DataError(f"there is no column {target!r} for the target; {nearest(target, names)}")

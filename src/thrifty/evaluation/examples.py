@@ -17,6 +17,7 @@ import numpy as np
 from thrifty.evaluation.decisions import Decision, decide
 from thrifty.evaluation.findings import Part
 from thrifty.evaluation.metrics import row_losses
+from thrifty.evaluation.words import number_text
 
 NUM_WORST = 18
 PER_CELL = 3
@@ -106,8 +107,8 @@ def _cells(y_N: np.ndarray, codes_N: np.ndarray, p_NK: np.ndarray) -> list[tuple
 def _answer(task: str, part: Part, codes: np.ndarray | None, classes: Sequence[str], row: int) -> dict[str, Any]:
     if codes is None:
         return {
-            "true": f"{float(part.y.reshape(-1)[row]):.5g}",
-            "answered": f"{float(part.outputs.reshape(-1)[row]):.5g}",
+            "true": number_text(float(part.y.reshape(-1)[row])),
+            "answered": number_text(float(part.outputs.reshape(-1)[row])),
         }
     if task == "multilabel":
         named = (", ".join(c for c, on in zip(classes, labels) if on) or "none" for labels in (part.y[row], codes[row]))

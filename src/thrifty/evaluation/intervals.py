@@ -2,7 +2,8 @@
 
 Rows are drawn with replacement (whole groups, where rows belong together); the interval is between the 2.5 % and 97.5 %
 quantiles of the resamples' values. With few resamples, or a sample of very many rows, it is the normal interval from
-their spread. Legend: N rows, B resamples.
+their spread. A sample without any error has none to resample: there the lower end is what errors as rare as may still
+be missed with a probability of 2.5 % would leave (Clopper and Pearson 1934). Legend: N rows, B resamples.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def intervals(
     rows = sample.rows
     statistics = [replicator(n, task, y[rows], outputs[rows], decision, positive) for n in names]
     found = sample.replicate(statistics, num_resamples, _shares(len(names), seconds))
-    return {n: _interval(values[n], v, n, sample.shrink) for n, v in zip(names, found)}
+    made = {n: _interval(values[n], v, n, sample.shrink) for n, v in zip(names, found)}
+    return {n: _of_perfect(n, task, interval, y[rows], sample) for n, interval in made.items()}
 
 
 def difference(
@@ -171,6 +173,21 @@ def _shares(num_metrics: int, seconds: float | None) -> list[float]:
     if num_metrics == 1:
         return [seconds]
     return [seconds / 3] + [seconds * 2 / 3 / (num_metrics - 1)] * (num_metrics - 1)
+
+
+def _of_perfect(name: str, task: str, interval: Interval, y: np.ndarray, sample: _Sample) -> Interval:
+    """The interval with the lower end that a sample without errors allows, where it has no width for want of errors."""
+    if task == "regression" or METRICS[name].sign < 0 or not interval.low == interval.value == METRICS[name].high:
+        return interval
+    units = sample.num_rows if sample.groups is None else int(sample.groups.max()) + 1
+    share = 1.0
+    if name not in ("accuracy", "f1_micro"):  # errors may all be in the smallest class
+        counts = y.sum(axis=0) if y.ndim == 2 else np.unique(y, return_counts=True)[1]
+        counts = counts[counts > 0]
+        units = max(1, round(units * float(counts.min()) / len(y)))
+        share = 1.0 if name in ("roc_auc", "average_precision") and len(counts) == 2 else 1.0 / len(counts)
+    missed = 1.0 - 0.025 ** (1.0 / units)
+    return Interval(interval.value, interval.value - share * missed, interval.high, interval.resamples)
 
 
 def _interval(value: float, found_B: np.ndarray, name: str | None, shrink: float) -> Interval:

@@ -99,7 +99,8 @@ def choose_metric(task: str, class_counts: Sequence[int] = ()) -> tuple[str, str
     if len(class_counts) > 2 and smallest < equal_share / 3:
         share = smallest / total
         return "f1_macro", f"classes are imbalanced: the smallest has {_percent(share)} of the rows"
-    return "accuracy", "classes are about equally frequent"
+    shares = f"{_percent(smallest / max(1, total))} to {_percent(largest / max(1, total))} of the rows"
+    return "accuracy", f"each class has {shares}"
 
 
 def positive_of(class_counts: Sequence[int]) -> int:

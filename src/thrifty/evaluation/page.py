@@ -20,6 +20,7 @@ from thrifty.evaluation.words import (
     milliseconds_text,
     rows_text,
     seconds_text,
+    shown_limits,
     task_text,
     value_text,
 )
@@ -133,8 +134,7 @@ def _facts(report: Mapping[str, Any]) -> list[Markup]:
     ]
     limits = [
         tag("span", f"limit: {asked}, ", tag("strong", outcome, class_="good" if limit["kept"] else "bad"))
-        for name, limit in report["limits"].items()
-        if limit["limit"] is not None
+        for name, limit in shown_limits(report).items()
         for asked, outcome in (limit_texts(name, limit),)
     ]
     return [*facts, tag("div", limits)] if limits else facts

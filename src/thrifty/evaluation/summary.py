@@ -9,6 +9,7 @@ import math
 import shlex
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from thrifty.evaluation.words import (
@@ -22,6 +23,7 @@ from thrifty.evaluation.words import (
     milliseconds_text,
     seconds_text,
     shares_text,
+    shown_limits,
     task_text,
     value_text,
 )
@@ -120,10 +122,9 @@ def _artifact_rows(report: Mapping[str, Any], grid: Any) -> None:
         grid.add_row("model", f"ensemble of {len(members)}", shares_text(members))
     else:
         grid.add_row("model", str(members[0]["candidate"] if members else report["best"]), "")
-    for name, limit in report["limits"].items():
-        if limit["limit"] is not None and (name != "max_accuracy_loss" or not limit["kept"]):
-            asked, outcome = limit_texts(name, limit)
-            grid.add_row("limit", asked, Text(outcome, "green" if limit["kept"] else "bold red"))
+    for name, limit in shown_limits(report).items():
+        asked, outcome = limit_texts(name, limit)
+        grid.add_row("limit", asked, Text(outcome, "green" if limit["kept"] else "bold red"))
 
 
 def _candidates(report: Mapping[str, Any], console: Console) -> RenderableType | None:
@@ -184,7 +185,8 @@ def _data(report: Mapping[str, Any]) -> RenderableType | None:
     data = report["data"]
     lines = list(data.get("problems") or [])
     if data["bad_rows"]:
-        lines.append(f"{count_text(data['bad_rows'], 'row')} set aside, listed in {_join(report, 'bad_rows.csv')}")
+        where = f"{_near(report.get('run') or 'RUN')}/bad_rows.csv"
+        lines.append(f"{count_text(data['bad_rows'], 'row')} set aside, listed in {where}")
     more = len(lines) - MAX_PROBLEMS
     lines = lines[:MAX_PROBLEMS] + ([f"and {more} more in the report"] if more > 0 else [])
     grid = Table.grid(padding=(0, 1))
@@ -196,18 +198,17 @@ def _data(report: Mapping[str, Any]) -> RenderableType | None:
 
 
 def _next(report: Mapping[str, Any]) -> RenderableType:
-    from rich.table import Table
     from rich.text import Text
 
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    run = shlex.quote(report.get("run") or "RUN")
+    run = _near(report.get("run") or "RUN")
+    lines = [("report", f"{run}/report.html", "")]
     if report["artifact"] is not None:
-        grid.add_row("predict", Text(f"thrifty predict {run} DATA --out predictions.csv", "bold"))
-        grid.add_row("model", Text(report["artifact"]["path"]))
-    grid.add_row("report", Text(_join(report, "report.html")))
-    return grid
+        predict = f"thrifty predict {shlex.quote(run)} DATA --out predictions.csv"
+        lines = [("predict", predict, "bold"), ("model", f"{run}/artifact", ""), *lines]
+    said = Text(no_wrap=True, overflow="ignore")  # for a line that is wrapped cannot be copied
+    for number, (what, line, style) in enumerate(lines):
+        said.append("\n" if number else "").append(f"{what:<9}", "dim").append(line, style)
+    return said
 
 
 def _used(report: Mapping[str, Any]) -> set[str]:
@@ -221,5 +222,7 @@ def _rank(report: Mapping[str, Any], candidate: Mapping[str, Any]) -> tuple[int,
     return order, sign * (candidate["validation"] or 0.0)
 
 
-def _join(report: Mapping[str, Any], name: str) -> str:
-    return f"{(report.get('run') or 'RUN').rstrip('/')}/{name}"
+def _near(run: str) -> str:
+    """The run's path from the working directory where it lies in that, else as it is."""
+    path, here = Path(run), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) and path != here else run.rstrip("/")

@@ -72,6 +72,20 @@ def interval_texts(name: str, interval: Mapping[str, Any]) -> tuple[str, str]:
     return value_text(name, value, width), f"{value_text(name, low, width)} to {value_text(name, high, width)}"
 
 
+def number_text(value: float) -> str:
+    """A number of a table or a target: five digits, and no exponent below a billion."""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.5g}"
+
+
+def shown_limits(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The limits that are worth saying: those that were asked for, and the loss of an int8 artifact."""
+    int8 = (report["artifact"] or {}).get("precision") == "int8"
+    limits = report["limits"].items()
+    return {
+        name: limit for name, limit in limits if limit["limit"] is not None and (name != "max_accuracy_loss" or int8)
+    }
+
+
 def metric_title(name: str) -> str:
     """The metric's name for a headline: macro-F1, ROC AUC."""
     titles = {

@@ -9,7 +9,7 @@ from thrifty.evaluation.metrics import METRICS
 from thrifty.evaluation.sections import charts
 from thrifty.evaluation.sections.markup import Child, Markup, section, table, tag
 from thrifty.evaluation.sections.ranges import Bar, ranges
-from thrifty.evaluation.words import count_text, interval_texts, metric_title, value_text
+from thrifty.evaluation.words import count_text, interval_texts, metric_title, number_text, value_text
 
 MAX_MATRIX = 40
 MANY = 16
@@ -73,9 +73,10 @@ def values(report: Mapping[str, Any]) -> Markup | None:
         return points + [charts.dot(x(a), y(b), 2.5, "point") for a, b in zip(true, predicted)]
 
     error = found["absolute_error"]
+    half, most, nearly_all = (number_text(error[name]) for name in ("p50", "p90", "p99"))
     sentence = (
-        f"Half of the rows are off by at most {_short(error['p50'])}, 90 % by at most {_short(error['p90'])}, "
-        f"99 % by at most {_short(error['p99'])}. The dashed line is where the two are equal."
+        f"Half of the rows are off by at most {half}, 90 % by at most {most}, 99 % by at most {nearly_all}. The dashed "
+        "line is where the two are equal."
     )
     plot = charts.chart(
         "predicted against true", both, both, marks, f"true {report['target']}", "predicted", height=380
@@ -250,7 +251,3 @@ def _folded(body: Markup, count: int, what: str, limit: int = 25) -> Markup:
 def _share(probability: float) -> str:
     text = f"{100 * probability:.0f}" if 0.005 <= probability < 0.995 else f"{100 * probability:.2g}"
     return f"{text}\u00a0%"
-
-
-def _short(value: float) -> str:
-    return f"{value:,.4g}"

@@ -181,6 +181,7 @@ def _score_chart(
     low, high = charts.padded(sorted((sign * floor, sign * ordered[0])), 0.1)
     until = max(report["spent_seconds"], max(t["ended_seconds"] for t in trials)) or 1.0
     numbered = {t["trial"]: n for n, t in enumerate(better[-MAX_NUMBERED:], 1)}
+    below = [t for t in better[-MAX_NUMBERED:] if sign * t["validation"] < floor]
 
     def marks(x: charts.Scale, y: charts.Scale) -> list[Child]:
         def place(t: Mapping[str, Any]) -> tuple[float, float]:
@@ -197,12 +198,9 @@ def _score_chart(
                 number = str(numbered[t["trial"]])
                 drawn.append(charts.dot(a, b, 8, "mark hollow" if cut else "mark", title))
                 drawn.append(charts.label(a, b + 3.5, number, "middle", "tick" if cut else "inside"))
-                if cut:
-                    drawn.append(
-                        charts.label(
-                            a + 12, b + 4, f"at {value_text(report['metric'], t['validation'])}, off the scale"
-                        )
-                    )
+                if cut and t is below[-1]:
+                    said = f"at {value_text(report['metric'], t['validation'])}, off the scale"
+                    drawn.append(charts.label(a + 12, b + 4, said))
             else:
                 drawn.append(charts.dot(*place(t), 4, "mark hollow" if cut else "mark small", title))
         return drawn

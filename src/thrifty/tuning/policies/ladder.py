@@ -25,9 +25,11 @@ from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
 
 MIN_GAIN = 5e-3  # of the skill lacking to a perfect score: offers below it are not worth a second
+LEAST_LACKING = 0.05  # skill; nearer to a perfect score, gains are too small to be told from luck
 FIRST_STEP = 0.05  # of the skill lacking: what a second trial of an arm may gain on its first
 SECOND_OPINION = 0.03  # skill lacking to the best at which an untried arm still helps, through an ensemble
 FIRST_SHARE = 0.5  # of the seconds left, for the first trial of an elastic arm
+SLACK = 0.95  # of what an elastic trial is allotted is for its training, so that a slow machine does not cut it short
 LEAST_SHARE = 0.15  # of its prior seconds, below which an elastic arm is not worth starting
 MAX_FAILURES = 2
 
@@ -132,7 +134,7 @@ class Ladder:
         if not offer.first:
             config |= self._vary(view, arm)
         if arm.elastic:
-            config[arm.seconds_path] = round(max(1.0, offer.price - arm.overhead_seconds), 2)
+            config[arm.seconds_path] = round(max(1.0, SLACK * offer.price - arm.overhead_seconds), 2)
         return Purchase(config=config, why=why, extra={"started_seconds": round(view.clock.elapsed(), 3)})
 
     def _vary(self, view: View, arm: Arm) -> dict[str, Any]:
@@ -241,7 +243,7 @@ class View:
     @property
     def least_gain(self) -> float:
         """The gain below which nothing is worth its price."""
-        return MIN_GAIN * (1.0 if self.best is None else max(0.01, 1 - self.best))
+        return MIN_GAIN * (1.0 if self.best is None else max(LEAST_LACKING, 1 - self.best))
 
     def _ease(self) -> float:
         """How much better arms did than their priors said, in log odds of skill: data are easy or hard for all."""

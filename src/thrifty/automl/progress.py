@@ -43,7 +43,7 @@ class Progress:
         self._remember(notice)
         if self.stream.isatty():
             self._refresh()
-        elif notice["kind"] in ("trial_finished", "trial_failed", "stage", "artifact_written"):
+        elif notice["kind"] in ("trial_started", "trial_finished", "trial_failed", "stage"):
             line = self._line(notice)
             if line:
                 print(line, file=self.stream, flush=True)
@@ -80,6 +80,8 @@ class Progress:
         at = f"{notice.get('elapsed_seconds', 0.0):6.1f} s"
         if notice["kind"] == "stage":
             return f"{at}  {notice['stage']}"
+        if notice["kind"] == "trial_started" and not self.state["candidates"][notice["candidate"]]["trials"]:
+            return f"{at}  {notice['candidate']}: started"
         if notice["kind"] == "trial_failed":
             return f"{at}  {notice['candidate']}: failed: {notice['why']}"[: WIDTH * 3]
         if notice["kind"] == "trial_finished":
