@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from thrifty.core.space import Choice, Float, Int
     from thrifty.tuning.study import Study
+    from thrifty.tuning.tune import tune
 
 __version__ = VERSION
 
@@ -34,12 +35,14 @@ _HOMES = {
     ),
     "thrifty.core.space": ("Choice", "Float", "Int"),
     "thrifty.tuning.study": ("Study",),
+    "thrifty.tuning.tune": ("tune",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Choice", "DataError", "Exhausted", "ExternalError", "Float", "Int", "MissingExtraError", "Run", "StoreError",
     "Study", "ThriftyError", "UsageError", "evaluate", "inspect", "load", "predict", "resume", "run", "train",
+    "tune",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from thrifty.core.errors import StoreError
+from thrifty.core.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from thrifty.runtime.predictor import Predictions, Predictor
@@ -135,6 +135,10 @@ def resume(
 ) -> Run:
     """Goes on with a run that was interrupted or killed; `minutes` gives further minutes, to a finished one too."""
     from thrifty.automl import run as automl
+    from thrifty.core.run_directory import command_of
+
+    if command_of(Path(run)) == "tune":
+        raise UsageError(f"{run} is a search by `thrifty tune`: call thrifty.tune again with folder={str(run)!r}")
 
     started = started or time_module.time()
     with _watching(watch, progress) as watching:

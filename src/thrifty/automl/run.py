@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from thrifty.automl.candidates.candidate import CLASSICAL, PYTORCH, check_names
-from thrifty.automl.interruption import Interruption, StoppableClock
 from thrifty.automl.request import Request
 from thrifty.core import run_directory
 from thrifty.core.errors import DataError, ExternalError, MissingExtraError, ThriftyError, UsageError
+from thrifty.core.events import last_seconds
 from thrifty.core.files import read_json, write_json
+from thrifty.core.interruption import Interruption, StoppableClock
 from thrifty.core.run_directory import RunDirectory
 
 if os.name == "nt":
@@ -64,7 +65,7 @@ def resume(path: Path, *, minutes: float | None, watch: Any, started: float) -> 
     """Goes on with the run at `path`: with what was left of its minutes, or with further ones."""
     directory, asked = run_directory.open_run(path)
     request = Request.from_json(asked)
-    spent = _spent_seconds(directory)
+    spent = last_seconds(directory.events)
     finished = directory.report.exists() and not (directory.path / "unfinished").exists()
     if minutes is None and finished:
         report = read_json(directory.report)
@@ -111,23 +112,6 @@ def _keep_tables(
         request = replace(request, **kept)
         write_json(directory.request, {"format": run_directory.FORMAT, **request.to_json()})
     return request
-
-
-def _spent_seconds(directory: RunDirectory) -> float:
-    """Seconds that earlier sittings took, by the last event."""
-    from thrifty.core.events import Event
-
-    if not directory.events.exists():
-        return 0.0
-    import json
-
-    last = 0.0
-    for line in directory.events.read_bytes().splitlines()[-20:]:
-        try:
-            last = max(last, Event.from_json(json.loads(line)).time_seconds)
-        except (ValueError, KeyError):
-            continue
-    return last
 
 
 def _go(

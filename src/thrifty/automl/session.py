@@ -13,11 +13,11 @@ import numpy as np
 
 from thrifty.automl import plan as planning
 from thrifty.automl.facts import Facts
-from thrifty.automl.interruption import Interruption, StoppableClock
 from thrifty.automl.plan import Plan
 from thrifty.automl.request import Request
 from thrifty.core.budget import Clock
 from thrifty.core.files import write_json
+from thrifty.core.interruption import Interruption, StoppableClock
 from thrifty.core.run_directory import RunDirectory
 from thrifty.core.seeds import derive
 from thrifty.data.dataset import Dataset

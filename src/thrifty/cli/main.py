@@ -1,4 +1,4 @@
-"""`thrifty`: run, train, inspect, predict, evaluate, resume, report, doctor.
+"""`thrifty`: run, train, tune, inspect, predict, evaluate, resume, report, doctor.
 
 Exit codes: 0 done, 1 failed from outside, 2 wrong use or data, 3 limits not met, 130 and 143 interrupted.
 """
@@ -166,6 +166,40 @@ def train(
 
 
 @app.command()
+def tune(
+    objective: Annotated[
+        str, typer.Argument(metavar="FILE.py:FUNCTION", help="What gives the metric of a configuration.")
+    ],
+    space: Annotated[Path, typer.Option(help="YAML: a domain for each parameter.")],
+    minutes: Annotated[float | None, typer.Option(help="Wall clock of the whole command.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials at most (with epochs: so many full ones).")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs at most, of all trials together.")] = None,
+    max_epochs: Annotated[int | None, typer.Option(help="Epochs of a full trial, for a generator.")] = None,
+    metric: Annotated[str, typer.Option(help="The name of what the objective gives.")] = "loss",
+    direction: Annotated[str | None, typer.Option(help="minimize or maximize; for many names it is known.")] = None,
+    workers: Annotated[int, typer.Option(help="Trials that run at once.")] = 1,
+    policy: Annotated[str, typer.Option(help="auto, random, sobol, grid, hyperband or freeze-thaw.")] = "auto",
+    seed: Seed = 0,
+    trial_seconds: Annotated[float | None, typer.Option(help="A trial that takes longer fails.")] = None,
+    trial_memory_mb: Annotated[float | None, typer.Option(help="A trial that takes more memory fails.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The directory; by default runs/FUNCTION-N.")] = None,
+    json: Json = False,
+) -> None:
+    """Search for the configuration of your own function that is best."""
+    from thrifty.cli.tuning import TuneProgress, finish
+    from thrifty.tuning import kept
+
+    options = {
+        "minutes": minutes, "trials": trials, "epochs": epochs, "max_epochs": max_epochs, "metric": metric,
+        "direction": direction, "workers": workers, "policy": policy, "seed": seed, "trial_seconds": trial_seconds,
+        "trial_memory_mb": trial_memory_mb,
+    }  # fmt: skip
+    with TuneProgress(to_stderr=json) as progress:
+        found = kept.start(objective, space, options, out=out, watch=progress.show, started=process_started())
+    finish(found, as_json=json)
+
+
+@app.command()
 def inspect(
     data: Data,
     target: Target = None,
@@ -230,7 +264,16 @@ def resume(
     """Go on with a run that was interrupted or killed, or give a finished one more minutes."""
     from thrifty.api import resume as resume_run
     from thrifty.automl.progress import Progress
+    from thrifty.core.run_directory import command_of
 
+    if command_of(run) == "tune":
+        from thrifty.cli.tuning import TuneProgress, finish
+        from thrifty.tuning import kept
+
+        with TuneProgress(to_stderr=json) as watching:
+            found = kept.resume(run, minutes=minutes, watch=watching.show, started=process_started())
+        finish(found, as_json=json)
+        return
     with Progress(to_stderr=json) as progress:
         finished = resume_run(run, minutes=minutes, watch=progress.show, started=process_started())
     _finish(finished, json)
@@ -241,7 +284,14 @@ def report(run: RunPath, json: Json = False) -> None:
     """Show the report of a run again."""
     from thrifty.api import open_run
     from thrifty.cli.show import print_json, print_report
+    from thrifty.core.run_directory import command_of
 
+    if command_of(run) == "tune":
+        from thrifty.cli.tuning import finish
+        from thrifty.tuning import kept
+
+        finish(kept.open_search(run), as_json=json)
+        return
     found = open_run(run)
     if json:
         print_json(found.report)

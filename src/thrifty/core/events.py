@@ -50,6 +50,19 @@ def json_text(value: Any) -> str:
         raise UsageError(f"{value!r} cannot be written as JSON: {error}") from error
 
 
+def last_seconds(path: Path) -> float:
+    """The time of the last event in a log; 0 where there is none."""
+    if not path.exists():
+        return 0.0
+    last = 0.0
+    for line in path.read_bytes().splitlines()[-20:]:
+        try:
+            last = max(last, Event.from_json(json.loads(line)).time_seconds)
+        except (ValueError, KeyError, TypeError):
+            continue
+    return last
+
+
 class EventLog:
     """Appends events to a file, one JSON object a line. What was not written (a full disk) is written the next time."""
 

@@ -134,6 +134,11 @@ def open_run(path: Path) -> tuple[RunDirectory, dict[str, Any]]:
     return directory, request
 
 
+def command_of(path: Path) -> str:
+    """The command that made the run directory at `path`: run, train or tune. Raises StoreError as `open_run`."""
+    return str(open_run(path)[1].get("command"))
+
+
 def discard(directory: RunDirectory, *, named: bool) -> None:
     """Removes a run that never began, so that nothing half-written stays.
 

@@ -1,11 +1,15 @@
 """What a job is, what it is called with, and what is told about it."""
 
 import importlib
+import importlib.util
 import json
+import sys
 import traceback
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, Protocol
 
 from thrifty.core.errors import UsageError
@@ -38,11 +42,12 @@ Entry = Callable[[dict[str, Any], Channel], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Job:
-    """One call of `entry` ("package.module:function"), or of `function`, as entry(arguments, channel) -> JSON dict.
+    """One call of `entry`, or of `function`, as entry(arguments, channel) -> JSON dict.
 
-    `preload` names modules that the job's server imports once, before it forks: jobs with the same preload share it,
-    and a job without any starts from a bare interpreter. `memory_bytes` bounds the proportional memory (PSS) of the
-    job's process tree, `seconds` its time since it was forked; None is no bound of its own.
+    entry: "package.module:function" or "path/to/file.py:function". preload: modules, or such files, that the job's
+    server imports once, before it forks: jobs with the same preload share it, and a job without any starts from a bare
+    interpreter. `memory_bytes` bounds the proportional memory (PSS) of the job's process tree, `seconds` its time since
+    it was forked; None is no bound of its own.
     """
 
     entry: str = ""
@@ -96,10 +101,39 @@ class Returned:
     traceback: str = ""
 
 
+def load_module(name: str) -> ModuleType:
+    """Imports a module by its name or, once a process, the file at a path that ends in .py.
+
+    The folder of such a file joins `sys.path`, so that it can import what lies beside it.
+    """
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    path = Path(name).resolve()
+    module_name = path.stem
+    known = sys.modules.get(module_name)
+    if known is not None and getattr(known, "__file__", None) != str(path):
+        module_name = f"{path.stem}_{zlib.crc32(str(path).encode()):08x}"
+        known = sys.modules.get(module_name)
+    if known is not None:
+        return known
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be imported")
+    module = sys.modules[module_name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[module_name]
+        raise
+    return module
+
+
 def resolve(entry: str) -> Entry:
-    """The function that "package.module:name" names."""
-    module, _, name = entry.partition(":")
-    target: Any = importlib.import_module(module)
+    """The function that "package.module:name" or "path/to/file.py:name" names."""
+    module, _, name = entry.rpartition(":")
+    target: Any = load_module(module)
     for part in name.split("."):
         target = getattr(target, part)
     return target

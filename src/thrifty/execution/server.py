@@ -11,7 +11,6 @@ job's request, socket and log; {"kill": handle, "after": seconds, "reason"}. It 
 """
 
 import gc
-import importlib
 import json
 import math
 import os
@@ -26,7 +25,7 @@ from types import FrameType
 from typing import Any
 
 from thrifty.execution import child, process_tree
-from thrifty.execution.job import one_line
+from thrifty.execution.job import load_module, one_line
 
 WATCH_SECONDS = 0.25
 
@@ -74,7 +73,7 @@ def _preload(control: socket.socket, names: list[str]) -> None:
     gc.disable()  # until the freeze: what is freed between forks would leave holes in pages that children share
     try:
         for name in names:
-            importlib.import_module(name)
+            load_module(name)
         if "onnxruntime" in sys.modules:
             raise ImportError(f"one of {names} imports onnxruntime, whose threads do not survive a fork")
     except BaseException as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from thrifty.core.budget import Budget, Clock
@@ -34,7 +34,7 @@ def search(
     clock: Clock,
     budget: Budget | None = None,
     grace_seconds: float = GRACE_SECONDS,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Buys and runs until the policy stops, the clock is over or `budget` (trials, epochs) is spent; yields each event.
 
     A budget in trials is, in a study with epochs, one in full trainings: their epochs are what is bounded.

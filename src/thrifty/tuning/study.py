@@ -274,6 +274,15 @@ class Study:
         """The trial with this id, as it is now."""
         return self._of(trial)
 
+    def value_of(self, trial: Trial) -> float | None:
+        """A trial's value: of its best epoch, or without epochs the one it ended with; None while it has none."""
+        if self.max_epochs is None:
+            return trial.values[-1] if trial.state is State.DONE else None
+        told = [value for value in trial.values if value is not None]
+        if not told:
+            return None
+        return min(told) if self.direction == "minimize" else max(told)
+
     def score(self, value: float) -> float:
         """`value` so that smaller is better."""
         return self._sign * value

@@ -44,7 +44,7 @@ class Interruption:
 class StoppableClock(Clock):
     """A clock that has nothing left once the interruption came."""
 
-    def __init__(self, budget_seconds: float, started: float, interruption: Interruption) -> None:
+    def __init__(self, budget_seconds: float | None, started: float | None, interruption: Interruption) -> None:
         super().__init__(budget_seconds, started)
         self.interruption = interruption
 

@@ -1,0 +1,82 @@
+"""A search by `thrifty tune` in a directory that says what was asked, so that the shell can go on with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thrifty.core import run_directory
+from thrifty.core.errors import ThriftyError, UsageError
+from thrifty.core.events import last_seconds
+from thrifty.core.run_directory import RunDirectory
+from thrifty.core.space import Space
+from thrifty.tuning.study import Study
+from thrifty.tuning.tune import Watch, search_in_processes
+
+OF_STUDY = ("metric", "direction", "max_epochs", "seed", "policy")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A search: where it is, its study, and the exit code of the command (130 or 143 when it was interrupted)."""
+
+    directory: RunDirectory
+    study: Study
+    exit_code: int = 0
+
+
+def start(
+    objective: str, space: Path, options: Mapping[str, Any], *, out: Path | None, watch: Watch, started: float
+) -> Kept:
+    """Begins a search of `objective` ("FILE.py:FUNCTION") in a new directory; options as `tune` takes them.
+
+    A search whose objective, space or options cannot be used leaves nothing behind.
+    """
+    path, _, name = objective.rpartition(":")
+    asked: dict[str, Any] = {
+        "command": "tune",
+        "objective": f"{Path(path).resolve()}:{name}" if path.endswith(".py") else objective,
+        "space": Space.of(space).to_json(),
+        "options": dict(options),
+    }
+    directory = run_directory.create(out, name or "study", asked)
+    try:
+        return _go(directory, asked, asked["options"], watch, started)
+    except ThriftyError as error:
+        if isinstance(error, UsageError) or not directory.events.exists():
+            run_directory.discard(directory, named=out is not None)
+        raise
+
+
+def resume(path: Path, *, minutes: float | None, watch: Watch, started: float | None = None) -> Kept:
+    """Goes on with the search at `path`: with what was left of its budget, or for `minutes` more."""
+    directory, asked = run_directory.open_run(path)
+    options = dict(asked["options"])
+    if minutes is not None:
+        options |= {"minutes": minutes, "trials": None, "epochs": None}
+    elif options["minutes"] is not None:
+        left = options["minutes"] - last_seconds(directory.events) / 60
+        if left <= 0:
+            return open_search(directory.path)
+        options["minutes"] = left
+    return _go(directory, asked, options, watch, time.time() if started is None else started)
+
+
+def open_search(path: Path) -> Kept:
+    """The search at `path`, to look at."""
+    directory, asked = run_directory.open_run(path)
+    options = {name: asked["options"][name] for name in OF_STUDY}
+    return Kept(directory, Study(Space.from_json(asked["space"]), folder=directory.path, **options))
+
+
+def _go(
+    directory: RunDirectory, asked: Mapping[str, Any], options: Mapping[str, Any], watch: Watch, started: float
+) -> Kept:
+    study, interrupted = search_in_processes(
+        asked["objective"], Space.from_json(asked["space"]), folder=directory.path, watch=watch, started=started,
+        **options,
+    )  # fmt: skip
+    return Kept(directory, study, 0 if interrupted is None else 128 + interrupted)

@@ -1,0 +1,214 @@
+"""`thrifty.tune`: searches a space for the configuration of a user's objective that is best, in processes."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from thrifty.core.budget import Budget
+from thrifty.core.errors import ExternalError, UsageError
+from thrifty.core.events import Event
+from thrifty.core.interruption import Interruption, StoppableClock
+from thrifty.execution.job import Job, load_module, one_line, resolve
+from thrifty.execution.processes import ProcessExecutor
+from thrifty.execution.resources import usable_cores
+from thrifty.tuning.metric import whole
+from thrifty.tuning.objective import Function, Objective, is_generator
+from thrifty.tuning.policy import Policy, Purchase
+from thrifty.tuning.search import search
+from thrifty.tuning.study import Study
+from thrifty.tuning.trial import State, Trial
+
+SHARED = ("numpy", "scipy", "pandas", "sklearn", "torch", "lightgbm", "xgboost", "transformers")
+"""Imported once for all trials where the objective's process has them: they take long, and they survive a fork."""
+UNFORKABLE = ("onnxruntime", "tensorflow", "jax")
+MOST_FAILURES = 10  # with no trial that went well, after which the objective is taken to be broken
+
+Watch = Callable[[Study, Event], None]
+
+
+def tune(
+    objective: Function | str,
+    space: Any,
+    *,
+    minutes: float | None = None,
+    trials: int | None = None,
+    epochs: int | None = None,
+    metric: str = "loss",
+    direction: str | None = None,
+    max_epochs: int | None = None,
+    workers: int = 1,
+    folder: str | Path | None = None,
+    policy: str | Policy = "auto",
+    seed: int = 0,
+    first: Sequence[Mapping[str, Any]] = (),
+    trial_seconds: float | None = None,
+    trial_memory_mb: float | None = None,
+    watch: Watch | None = None,
+    started: float | None = None,
+) -> Study:
+    """Searches `space` for the configuration with the best `metric`; each trial runs in a process of its own.
+
+    objective: a function of a configuration (a dict) that gives the metric, as a number or in a dict of numbers; or a
+        generator function `objective(config, checkpoint)` that yields the metric after each epoch, or (the metric,
+        a folder) where it can be gone on with from that folder: a paused trial is called again with the folder that it
+        yielded last as `checkpoint` (None at first). Or "FILE.py:FUNCTION".
+    space: as `Study` takes it. metric, direction, policy, seed: as for `Study`.
+    minutes, trials, epochs: the budget, at least one; with epochs a trial's worth is `max_epochs` of them.
+    max_epochs: the epochs of a full trial, for a generator.
+    workers: how many trials run at once; each gets its share of the cores.
+    folder: where the study is kept. Called again with the same folder it goes on: the budget counts from the beginning.
+    first: configurations to try first.
+    trial_seconds, trial_memory_mb: a trial that takes more fails; the search goes on.
+    watch: called with the study and each event. started: the `time.time()` that `minutes` count from, by default now.
+
+    Raises UsageError for wrong use, ExternalError when the first ten trials failed and none went well, and
+    KeyboardInterrupt after Ctrl-C, when what was told so far is kept.
+    """
+    study, interrupted = search_in_processes(
+        objective, space, minutes=minutes, trials=trials, epochs=epochs, metric=metric, direction=direction,
+        max_epochs=max_epochs, workers=workers, folder=folder, policy=policy, seed=seed, first=first,
+        trial_seconds=trial_seconds, trial_memory_mb=trial_memory_mb, watch=watch, started=started,
+    )  # fmt: skip
+    if interrupted is not None:
+        raise KeyboardInterrupt
+    return study
+
+
+def search_in_processes(
+    objective: Function | str,
+    space: Any,
+    *,
+    minutes: float | None,
+    trials: int | None,
+    epochs: int | None,
+    metric: str,
+    direction: str | None,
+    max_epochs: int | None,
+    workers: int,
+    folder: str | Path | None,
+    policy: str | Policy,
+    seed: int,
+    trial_seconds: float | None,
+    trial_memory_mb: float | None,
+    watch: Watch | None,
+    started: float | None,
+    first: Sequence[Mapping[str, Any]] = (),
+) -> tuple[Study, int | None]:
+    """What `tune` does; gives the study, and the signal that ended the search early, if one did."""
+    if minutes is None and trials is None and epochs is None:
+        raise UsageError("say how much to spend: minutes=, trials= or epochs=")
+    budget = Budget(None if minutes is None else 60 * minutes, trials, epochs)
+    workers = whole("workers", workers, 1)
+    function = _function(objective)
+    _check_kind(function, max_epochs, epochs)
+    with ExitStack() as stack:
+        interruption = stack.enter_context(Interruption())
+        clock = StoppableClock(budget.seconds, started, interruption)
+        study = Study(
+            space, metric=metric, direction=direction, max_epochs=max_epochs, seed=seed, folder=folder, policy=policy
+        )
+        for config in first if study.num_trials == 0 else ():
+            study.pause(study.start(config, "to be tried first"))
+        kept = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="thrifty-tune-")) if folder is None else folder
+        )
+        cores = max(1, usable_cores() // workers)
+        executor = stack.enter_context(ProcessExecutor(cores * workers, log_folder=kept / "logs"))
+        made = _Jobs(objective, function, metric, kept / "trials", cores, trial_seconds, trial_memory_mb)
+        counted = None if trials is None and epochs is None else Budget(None, trials, epochs)
+        events = stack.enter_context(closing(search(study, study.policy, executor, made, clock, counted)))
+        for event in events:
+            if watch is not None:
+                watch(study, event)
+            _check_failures(study, event)
+    return study, interruption.number
+
+
+class _Jobs:
+    """Makes the job of each purchase."""
+
+    def __init__(
+        self, objective: Function | str, function: Function, metric: str, folder: Path, cores: int,
+        seconds: float | None, memory_mb: float | None,
+    ) -> None:  # fmt: skip
+        if isinstance(objective, str):
+            path, _, name = objective.rpartition(":")
+            objective = f"{Path(path).resolve() if path.endswith('.py') else path}:{name}"
+        self.entry = Objective(objective, metric)
+        self.preload = _preload(objective, function)
+        self.folder, self.cores, self.seconds = folder, cores, seconds
+        self.memory_bytes = None if memory_mb is None else int(1e6 * memory_mb)
+        self.generator = is_generator(function)
+
+    def __call__(self, trial: Trial, purchase: Purchase) -> Job:
+        arguments: dict[str, Any] = {"config": trial.config}
+        if self.generator:
+            arguments |= {"from_epoch": trial.epoch, "until": trial.until, "folder": str(self.folder / str(trial.id))}
+        return Job(
+            arguments=arguments,
+            function=self.entry,
+            preload=self.preload,
+            cores=self.cores,
+            seconds=self.seconds,
+            memory_bytes=self.memory_bytes,
+            label=f"trial-{trial.id}",
+        )
+
+
+def _function(objective: Function | str) -> Function:
+    """The objective itself; one named by file is imported here too, so that what is wrong with it is said at once."""
+    if not isinstance(objective, str):
+        if not callable(objective):
+            raise UsageError(f"the objective is {objective!r}; it must be a function, or text like FILE.py:FUNCTION")
+        return objective
+    path, _, name = objective.rpartition(":")
+    if not path or not name:
+        raise UsageError(f"the objective {objective!r} must be written FILE.py:FUNCTION")
+    if path.endswith(".py") and not Path(path).is_file():
+        raise UsageError(f"there is no file {path}, which the objective {objective!r} names")
+    try:
+        load_module(path)
+    except Exception as error:
+        raise UsageError(f"{path} cannot be imported: {one_line(error)}") from error
+    try:
+        found = resolve(objective)
+    except AttributeError as error:
+        raise UsageError(f"{path} has no function {name!r}") from error
+    if not callable(found):
+        raise UsageError(f"{name!r} in {path} is {type(found).__name__}, not a function")
+    return found
+
+
+def _check_kind(function: Function, max_epochs: int | None, epochs: int | None) -> None:
+    if is_generator(function):
+        if max_epochs is None:
+            raise UsageError("the objective yields a value an epoch; say how many epochs a full trial has: max_epochs=")
+    elif max_epochs is not None or epochs is not None:
+        raise UsageError("the objective gives one value; epochs are for one that yields the metric after each epoch")
+
+
+def _preload(objective: Function | str, function: Function) -> tuple[str, ...]:
+    """What is imported once, before trials are forked: slow libraries, and the objective's own module or file."""
+    if any(name in sys.modules for name in UNFORKABLE):
+        return ()
+    names = [name for name in SHARED if name in sys.modules]
+    if isinstance(objective, str):
+        return (*names, objective.rpartition(":")[0])
+    module = getattr(function, "__module__", None)
+    own = sys.modules.get(module or "")
+    if module != "__main__" and own is not None and getattr(own, "__file__", None):
+        names.append(str(module))
+    return tuple(names)
+
+
+def _check_failures(study: Study, event: Event) -> None:
+    """Raises ExternalError when an objective always fails."""
+    if event.kind == "trial_failed" and study.best is None:
+        failed = [trial for trial in study.trials if trial.state is State.FAILED]
+        if len(failed) >= MOST_FAILURES and len(failed) == study.num_trials - len(study.running):
+            raise ExternalError(f"the first {len(failed)} trials failed, the last one so: {failed[-1].why}")
