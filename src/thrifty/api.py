@@ -84,6 +84,9 @@ def run(
     """
     from thrifty.automl.request import parse_settings, read_recipe
 
+    left_out = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+    if not isinstance(recipe, (str, Path, Mapping, type(None))):
+        raise UsageError(f"recipe must be nested fields or the path of a YAML file, not {recipe!r}")
     given = dict(read_recipe(Path(recipe))) if isinstance(recipe, (str, Path)) else dict(recipe or {})
     wishes, meanings = parse_settings(settings or {})
     for part, fields in wishes.items():
@@ -93,7 +96,7 @@ def run(
             "data": data, "target": target, "test": test, "validation": validation, "minutes": minutes,
             "metric": metric, "max_latency_ms": max_latency_ms, "max_size_mb": max_size_mb,
             "max_accuracy_loss": max_accuracy_loss, "group": group, "time": time, "weight": weight,
-            "folds": folds, "seed": seed, "threads": threads, "device": device, "exclude": tuple(exclude),
+            "folds": folds, "seed": seed, "threads": threads, "device": device, "exclude": left_out,
             "recipe": given, "meanings": meanings, "offline": offline, "cache": cache,
             "max_bad_share": max_bad_share, "command": command,
         },
@@ -137,6 +140,8 @@ def resume(
     from thrifty.automl import run as automl
     from thrifty.core.run_directory import command_of
 
+    if not isinstance(run, (str, Path)):
+        raise UsageError(f"a run directory is named by its path, not {run!r}")
     if command_of(Path(run)) == "tune":
         raise UsageError(f"{run} is a search by `thrifty tune`: call thrifty.tune again with folder={str(run)!r}")
 
@@ -164,9 +169,16 @@ def open_run(path: str | Path) -> Run:
     from thrifty.core.run_directory import open_run as open_directory
 
     directory, _ = open_directory(Path(path))
+    again = f"thrifty resume {directory.path} --minutes 1"
     if not directory.report.exists():
         raise StoreError(f"{directory.path} has no report yet; finish it with: thrifty resume {directory.path}")
-    return Run(directory.path, read_json(directory.report))
+    try:
+        report = read_json(directory.report)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{directory.report} cannot be read: {error}; make it anew: {again}") from error
+    if not isinstance(report, dict) or "metric" not in report or "artifact" not in report:
+        raise StoreError(f"{directory.report} is damaged: it is no report; make it anew: {again}")
+    return Run(directory.path, report)
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Predictor:

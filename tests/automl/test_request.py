@@ -1,10 +1,15 @@
 """What was asked is checked at the border, and goes to JSON and back."""
 
+import json
+
+import numpy as np
 import pytest
 
+import thrifty
+from thrifty.api import open_run
 from thrifty.automl.plan import parse_wishes
 from thrifty.automl.request import Request, parse_settings, read_recipe
-from thrifty.core.errors import UsageError
+from thrifty.core.errors import StoreError, UsageError
 from thrifty.core.space import Choice, Float, Int
 
 
@@ -56,3 +61,43 @@ def test_a_recipe_that_is_no_mapping_is_a_usage_error(tmp_path):
     path.write_text("- 1\n- 2\n")
     with pytest.raises(UsageError, match="mapping"):
         read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"target": 3}, "--target must be text, not 3"),
+        ({"minutes": "1"}, "--minutes must be a number"),
+        ({"minutes": True}, "--minutes must be a number"),
+        ({"folds": 2.5}, "--folds must be a whole number"),
+        ({"metric": len}, "--metric must be text"),
+        ({"seed": -1}, "--seed must be a whole number of at least 0"),
+        ({"exclude": (1,)}, "--exclude must be names"),
+        ({"recipe": [1]}, "--recipe must be a mapping"),
+    ],
+)
+def test_options_of_another_type_are_named(options, said):
+    with pytest.raises(UsageError, match=said):
+        Request(**{"data": "rows.csv", **options})
+
+
+def test_numbers_of_numpy_are_numbers():
+    plain = Request(data="rows.csv", minutes=np.float32(0.5), folds=np.int64(3), seed=np.int16(2)).to_json()
+    assert json.loads(json.dumps(plain))["minutes"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", "not json", '{"format": 1, "command": "run", "data": "x", "minutes": "x"}']
+)
+def test_a_damaged_request_is_said(tmp_path, text):
+    (tmp_path / "request.json").write_text(text)
+    with pytest.raises(StoreError, match=r"request\.json"):
+        thrifty.resume(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"metric": '])
+def test_a_damaged_report_is_said(tmp_path, text):
+    (tmp_path / "request.json").write_text('{"format": 1, "command": "run", "data": "x"}')
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(StoreError, match="thrifty resume"):
+        open_run(tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from thrifty.core.errors import UsageError
-from thrifty.execution import process_tree
+from thrifty.execution import process_tree, processes
 from thrifty.execution.executor import Executor
 from thrifty.execution.job import Ended, Job, Reported
 from thrifty.execution.processes import ProcessExecutor
@@ -343,3 +343,19 @@ def test_no_descriptors_or_processes_are_left_after_closing():
     executor.close()
     assert len(os.listdir("/proc/self/fd")) == open_before
     assert process_tree.descendants(os.getpid()) == below_before
+
+
+def test_a_server_that_hangs_is_ended_with_its_jobs(monkeypatch):
+    monkeypatch.setattr(processes, "ANSWER_SECONDS", 0.3)
+    with ProcessExecutor(2) as executor:
+        executor.submit(Job(f"{HERE}/process_jobs.py:hangs", seconds=0.5))
+        while not any(each.pid for each in executor._running.values()):
+            executor.wait(0.1)
+        (server,) = executor._servers.values()
+        os.kill(server.process.pid, signal.SIGSTOP)
+        ended = collect(executor, 10.0)[-1]
+        assert isinstance(ended, Ended)
+        assert ended.why == "its server hung"
+        # The next job has a new server.
+        executor.submit(Job(f"{HERE}/process_jobs.py:names"))
+        assert collect(executor)[-1].outcome == "done"

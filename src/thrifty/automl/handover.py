@@ -13,7 +13,7 @@ import numpy as np
 
 from thrifty.automl.compression import try_int8
 from thrifty.automl.ensemble import Member
-from thrifty.automl.members import Choice, Library, choose
+from thrifty.automl.members import Choice, Library, choose, honest_outputs
 from thrifty.automl.session import Session
 from thrifty.engines.trial import PARITY_ROWS, parity_rows
 from thrifty.evaluation.calibration import Tuned, tune_decision
@@ -50,6 +50,7 @@ class Result:
     limits: dict[str, LimitFinding] = field(default_factory=dict)
     test_rows: np.ndarray | None = None
     test_outputs: np.ndarray | None = None
+    honest_outputs: np.ndarray | None = None
 
     @property
     def limits_met(self) -> bool:
@@ -61,6 +62,7 @@ def keep_best(session: Session, trial: int | None) -> None:
     done = session.done()
     if trial is None or all(t.id != trial for t in done):
         return
+    session.search_clock.has_model = True
     _time_rows(session, trial)
     if done[0].id == trial:
         choice = choose(session, _library(session), ensembles=False)
@@ -93,8 +95,8 @@ def _reserve(session: Session, row_seconds: float) -> None:
     budget = session.clock.budget_seconds or 0.0
     test = min(0.15 * budget, 2.0 * row_seconds * len(session.dataset.splits.test_rows))
     checks = min(0.15 * budget, 1.5 * PARITY_ROWS * row_seconds)
-    int8 = min(0.08 * budget, 2.0 + 300 * row_seconds)
-    session.search_clock.reserve_seconds = 1.5 + REPORT_SECONDS + 0.02 * budget + test + checks + int8
+    int8 = min(0.04 * budget, 2.0 + 300 * row_seconds)
+    session.search_clock.reserve_seconds = 1.0 + REPORT_SECONDS + 0.02 * budget + test + checks + int8
 
 
 def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
@@ -115,6 +117,7 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
     choice = choose(session, library)
     result = Result(choice)
     result.decision = _decision(session, choice.members)
+    result.honest_outputs = honest_outputs(session, library, lambda: min(2.0, 0.3 * left()))
     _refit(session, choice.members, left)
     session.phases["refit"] = round(session.clock.elapsed() - began, 3)
     began = session.clock.elapsed()

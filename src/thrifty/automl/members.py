@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from thrifty.automl.ensemble import Member, Scored, select, single
 from thrifty.automl.session import Session
+from thrifty.core.seeds import generator
 from thrifty.evaluation.calibration import temperature
 from thrifty.tuning.policies.ladder import worth
 
 MIN_GAIN = 0.002  # of what is lacking to a perfect score: what an ensemble must gain on validation
 OVERHEAD_BYTES = 30_000  # of an artifact beside its model: manifest, card, requirements
 LATENCY_ROWS = 12
+NUM_PARTS = 5  # of the validation rows, for a figure of what was chosen on the others
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,54 @@ def choose(session: Session, library: Library, *, ensembles: bool = True) -> Cho
         seed=session.request.seed,
     )
     return Choice(members, value, fits=True)
+
+
+def honest_outputs(session: Session, library: Library, left: Callable[[], float]) -> np.ndarray | None:
+    """Outputs of the validation rows, each part of them by what would have been chosen on the other parts.
+
+    So no row has a say in the choice of what predicts it, and the figure is not too good where many trials were
+    compared on few rows. The parts are the folds, or fifths of the rows. None when there is no time for it.
+    """
+    scored = [s for s in library.all() if fits_limits(session, [s])]
+    if len(scored) < 2:
+        return None
+    part_V = _parts(session)
+    outputs = np.empty_like(scored[0].predictions)
+    longest = 0.0
+    for number in np.unique(part_V):
+        if left() < 2.0 * longest:
+            return None
+        began = time.perf_counter()
+        rest, own = np.flatnonzero(part_V != number), np.flatnonzero(part_V == number)
+        score = session.scorer(rest)
+        others = [replace(s, predictions=s.predictions[rest], value=score(s.predictions[rest])) for s in scored]
+        best = max(s.value for s in others)
+
+        def scorer_of(rows: np.ndarray, rest: np.ndarray = rest) -> Callable[[np.ndarray], float]:
+            return session.scorer(rest[rows])
+
+        members, _ = select(
+            others,
+            scorer_of,
+            fits=lambda chosen: fits_limits(session, chosen),
+            min_gain=MIN_GAIN * abs(session.perfect - best),
+            seed=session.request.seed,
+        )
+        by_trial = {s.trial: s.predictions for s in scored}
+        outputs[own] = sum(member.weight * by_trial[member.trial][own] for member in members)
+        longest = max(longest, time.perf_counter() - began)
+    return outputs
+
+
+def _parts(session: Session) -> np.ndarray:
+    """The part [V] of each validation row: its fold, or a random fifth, groups whole."""
+    splits = session.dataset.splits
+    rows = splits.validation_rows
+    if splits.fold is not None and len(splits.rounds()) > 1:
+        return np.asarray(splits.fold)[rows]
+    groups = session.dataset.groups(rows)
+    codes = np.arange(len(rows)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    return generator(session.request.seed, "parts").permutation(int(codes.max()) + 1)[codes] % NUM_PARTS
 
 
 def _excess(session: Session, scored: Scored) -> float:

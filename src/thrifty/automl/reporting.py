@@ -174,7 +174,7 @@ def _validation(session: Session, result: Result) -> Part:
     plain = sum(m.weight * probabilities_of(session.task, session.validation_scores(m.trial)) for m in members)
     return Part(
         y=session.y_validation,
-        outputs=mixed_outputs(session, members),
+        outputs=mixed_outputs(session, members) if result.honest_outputs is None else result.honest_outputs,
         weights=session.weights_validation,
         groups=session.dataset.groups(session.dataset.splits.validation_rows),
         uncalibrated=None if session.task == "regression" else np.asarray(plain),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thrifty.core.errors import UsageError
+from thrifty.core.errors import StoreError, UsageError
 
 MIN_MINUTES = 1 / 60
 
@@ -47,6 +50,8 @@ class Request:
     command: str = "run"
 
     def __post_init__(self) -> None:
+        for name, hint in typing.get_type_hints(type(self)).items():
+            _check_type(name, getattr(self, name), hint)
         for name in ("minutes", "max_latency_ms", "max_size_mb"):
             value = getattr(self, name)
             if value is not None and not (0 < value < math.inf):
@@ -59,6 +64,8 @@ class Request:
             raise UsageError(f"--max-bad-share must be at least 0 and below 1, not {self.max_bad_share!r}")
         if self.folds is not None and not 2 <= self.folds <= 20:
             raise UsageError(f"--folds must be between 2 and 20, not {self.folds!r}")
+        if self.seed < 0:
+            raise UsageError(f"--seed must be a whole number of at least 0, not {self.seed!r}")
         if not 1 <= self.threads <= 1024:
             raise UsageError(f"--threads must be at least 1, not {self.threads!r}")
         if self.device not in ("auto", "cpu"):
@@ -67,13 +74,42 @@ class Request:
             raise UsageError(f"the command must be run or train, not {self.command!r}")
 
     def to_json(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "exclude": list(self.exclude)}
+        plain = {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
+        return {**plain, "exclude": list(self.exclude)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Request:
         names = {f.name for f in dataclasses.fields(cls)}
         given = {k: v for k, v in value.items() if k in names}
-        return cls(**{**given, "exclude": tuple(given.get("exclude", ()))})
+        try:
+            return cls(**{**given, "exclude": tuple(given.get("exclude", ()))})
+        except (TypeError, UsageError) as error:
+            raise StoreError(f"request.json is damaged: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """A numpy number as Python's own."""
+    return value.item() if isinstance(value, numbers.Number) and hasattr(value, "item") else value
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    """Raises UsageError for a value that is not of its field's type; a whole number is a number, True is none."""
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = tuple(_NUMBERS.get(kind, typing.get_origin(kind) or kind) for kind in kinds)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise UsageError(f"{_option(name)} must be {_KINDS.get(kinds[0], 'a mapping')}, not {value!r}")
+    if name == "exclude" and not all(isinstance(item, str) for item in value):
+        raise UsageError(f"--exclude must be names of candidates, not {value!r}")
+
+
+_NUMBERS = {float: numbers.Real, int: numbers.Integral}
+_KINDS: Mapping[Any, str] = {
+    str: "text",
+    numbers.Real: "a number",
+    numbers.Integral: "a whole number",
+    bool: "True or False",
+    tuple: "a list of names",
+}
 
 
 def _option(name: str) -> str:

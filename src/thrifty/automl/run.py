@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,12 @@ def start(options: Mapping[str, Any], *, out: Path | None, watch: Any, started: 
     check_names(request.exclude)
     name = Path(paths["data"]).name.split(".")[0] if paths["data"] else "data"
     directory = run_directory.create(out, name or "data", request.to_json())
+    from thrifty.evaluation.metrics import metric_for
+
     try:
         need_extra()
+        if request.metric is not None:
+            metric_for(request.metric)  # before the data is read
         request = _keep_tables(directory, request, sources, paths)
         return _go(directory, request, watch, started, request.minutes * 60, resumed=False)
     except (DataError, UsageError):
@@ -151,6 +155,8 @@ def _no_model(session: Any) -> None:
 
     if session.interruption.number is not None:
         raise Interrupted(session.directory, session.interruption)
+    if not session.directory.request.exists():
+        raise ExternalError(f"the run directory {session.directory.path} was removed while the run went on")
     failures = [t for t in session.study.trials if t.state is State.FAILED]
     if failures:
         reasons = "; ".join(f"{t.config['candidate']}: {t.why}" for t in failures[:3])
@@ -248,12 +254,13 @@ def _search(session: Any) -> str:
     events = search(
         session.study, policy, session.executor, session.job_of, session.search_clock, budget, grace_seconds=grace
     )
-    for event in events:
-        _tell(session, event)
-        if event.kind in ("trial_finished", "trial_paused"):
-            keep_best(session, event.trial)
-        if event.kind == "search_finished":
-            why = event.payload["why"]
+    with closing(events):
+        for event in events:
+            _tell(session, event)
+            if event.kind in ("trial_finished", "trial_paused"):
+                keep_best(session, event.trial)
+            if event.kind == "search_finished":
+                why = event.payload["why"]
     session.phases["search"] = round(session.clock.elapsed() - began, 3)
     if session.request.command == "train":
         return "converged"

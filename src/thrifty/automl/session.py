@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -31,6 +32,8 @@ from thrifty.tuning.policy import Purchase
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
 
+FIRST_MODEL_SECONDS = 2.0
+
 Watch = Callable[[dict[str, Any]], None]
 
 
@@ -41,9 +44,13 @@ class SearchClock(Clock):
         super().__init__(clock.budget_seconds, clock.started)
         self._clock = clock
         self.reserve_seconds = 2.0
+        self.has_model = False
 
     def left(self) -> float:
-        return self._clock.left() - self.reserve_seconds
+        """Seconds left; some there are until there is any model, however short the budget."""
+        left = self._clock.left()
+        least = -math.inf if self.has_model or left < -FIRST_MODEL_SECONDS else FIRST_MODEL_SECONDS
+        return max(least, left - self.reserve_seconds)
 
 
 @dataclass

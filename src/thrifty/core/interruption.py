@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -49,4 +50,4 @@ class StoppableClock(Clock):
         self.interruption = interruption
 
     def left(self) -> float:
-        return -1.0 if self.interruption.number is not None else super().left()
+        return -math.inf if self.interruption.number is not None else super().left()

@@ -125,8 +125,10 @@ def open_run(path: Path) -> tuple[RunDirectory, dict[str, Any]]:
         raise StoreError(f"{path} is not a run directory: it has no request.json")
     try:
         request = read_json(directory.request)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise StoreError(f"{directory.request} cannot be read: {error}") from error
+    if not isinstance(request, dict) or not isinstance(request.get("format"), int):
+        raise StoreError(f"{directory.request} is damaged: it does not say what was asked")
     if request.get("format", 0) > FORMAT:
         raise StoreError(
             f"{path} was made by a newer version of Thrifty (format {request['format']}); upgrade to open it"

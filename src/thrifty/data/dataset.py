@@ -158,7 +158,7 @@ def _store(folder: Path, name: str, array: np.ndarray) -> None:
 def _load(folder: Path, name: str) -> np.ndarray:
     try:
         return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise StoreError(f"{folder / name}.npy cannot be read: {error}") from error
 
 

@@ -21,11 +21,11 @@ from thrifty.engines.learners import Fitting, Learned, Learner
 from thrifty.engines.trial import (
     Round,
     Trial,
+    choose_across,
     finish,
     model_folder,
     open_trial,
     parity_rows,
-    value_of,
     write_chosen,
     write_parity,
 )
@@ -88,7 +88,7 @@ def _single(trial: Trial, way: Way, round_: Round) -> dict[str, Any]:
 
 
 def _crossed(trial: Trial, way: Way, rounds: Sequence[Round]) -> dict[str, Any]:
-    """Several rounds: the setting whose scores of all rounds together are best is fitted on all development rows."""
+    """Several rounds: the setting that is best in all of them together is fitted on all development rows."""
     by_round: list[dict[str, Learned]] = []
     for number, round_ in enumerate(rounds):
         seconds = trial.seconds_left() / (len(rounds) - number + FINAL_SHARE)
@@ -96,20 +96,14 @@ def _crossed(trial: Trial, way: Way, rounds: Sequence[Round]) -> dict[str, Any]:
         fitting = _fitting(trial, fitted, round_, seconds, patient=True)
         by_round.append({_key(learned): learned for learned in way.learner(fitting)})
         fitted.remove()
-    rows = trial.dataset.splits.validation_rows
-    y, weights = trial.dataset.targets(rows), trial.dataset.weights(rows)
-    found: tuple[float, str, np.ndarray] | None = None
-    tried = []
-    for key in [k for k in by_round[0] if all(k in learned for learned in by_round)]:
-        scores_VK = trial.place(rounds, [learned[key].scores_VK for learned in by_round])
-        value = value_of(trial, y, scores_VK, weights)
-        tried.append({**_median([learned[key].setting for learned in by_round]), "value": value})
-        if found is None or value > found[0]:
-            found = value, key, scores_VK
-    assert found is not None
-    _, key, scores_VK = found
+    keys = [key for key in by_round[0] if all(key in learned for learned in by_round)]
+    settings = [_median([learned[key].setting for learned in by_round]) for key in keys]
+    best, scores_VK, values = choose_across(
+        trial, rounds, [[learned[k].scores_VK for learned in by_round] for k in keys]
+    )
+    tried = [{**setting, "value": value} for setting, value in zip(settings, values, strict=True)]
     factor = _factor(trial, scores_VK)
-    chosen = {**_median([learned[key].setting for learned in by_round]), "factor": factor}
+    chosen = {**settings[best], "factor": factor}
     write_chosen(trial, chosen)
     return _refit(trial, way, chosen, scores_VK * np.float32(factor), {"chosen": chosen, "tried": tried})
 
@@ -160,10 +154,8 @@ def _thinned(trial: Trial, rows: np.ndarray, width: int) -> np.ndarray:
 
 
 def _key(learned: Learned) -> str:
-    """The same for the same setting in another round; a number of trees is a round's own."""
-    return ", ".join(
-        f"{name}={value}" for name, value in learned.setting.items() if name not in ("num_trees", "num_centers")
-    )
+    """The same for the same setting in another round; a number of landmarks is a round's own."""
+    return ", ".join(f"{name}={value}" for name, value in learned.setting.items() if name != "num_centers")
 
 
 def _median(settings: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -20,7 +20,17 @@ from thrifty.core import seeds
 from thrifty.data.column import Task
 from thrifty.engines import features
 from thrifty.engines.features import Block, Features, Style
-from thrifty.engines.trial import Trial, finish, model_folder, parity_rows, value_of, write_chosen, write_parity
+from thrifty.engines.trial import (
+    Round,
+    Trial,
+    choose_across,
+    finish,
+    model_folder,
+    parity_rows,
+    value_of,
+    write_chosen,
+    write_parity,
+)
 from thrifty.models.networks.heads import Head, Heads
 from thrifty.models.onnx_graph import OnnxGraph
 from thrifty.recipe import Heads as HeadsRecipe
@@ -36,6 +46,7 @@ from thrifty.training.state import State, begin
 
 LARGEST = 8.0  # deviations from the mean; what is further off is taken as that
 WRITE_SECONDS = 0.5
+MOST_EPOCHS = 16  # of a round of cross-validation whose scores are kept
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 """Weights float32 [inputs, outputs] and biases of one layer or two, ReLU between them."""
@@ -64,13 +75,36 @@ class _Best:
     stop_epoch: float = 0.0
 
 
+@dataclass
+class _Epochs:
+    """Scores [V, J, K] after some epochs, and each epoch's (stop, length of the schedule): at most MOST_EPOCHS kept."""
+
+    scores: list[np.ndarray] = dataclasses.field(default_factory=list)
+    places: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+    every: int = 1
+    seen: int = 0
+
+    def add(self, scores_VJK: np.ndarray, stop: float, whole: float) -> None:
+        if self.seen % self.every == 0:
+            self.scores.append(scores_VJK.copy())
+            self.places.append((stop, whole))
+        self.seen += 1
+        if len(self.scores) > MOST_EPOCHS:
+            self.scores, self.places, self.every = self.scores[::2], self.places[::2], 2 * self.every
+
+    def at(self, epoch: int) -> int:
+        """The place of what is known of an epoch (from 0), or of the last one where training had ended."""
+        return min(epoch // self.every, len(self.scores) - 1)
+
+
 @dataclass(frozen=True)
 class _Fitted:
-    """The features and scaling of one fit, and the best of each head."""
+    """The features and scaling of one fit, the best of each head, and how the epochs went."""
 
     features: Features
     scaling: _Scaling
     best: list[_Best]
+    epochs: _Epochs
 
 
 def fit(trial: Trial) -> dict[str, Any]:
@@ -87,22 +121,34 @@ def fit(trial: Trial) -> dict[str, Any]:
     for number, round_ in enumerate(rounds):
         seconds = _seconds(trial) / (num_fits - number)
         fitted.append(_train(trial, heads, round_.train, round_.validation, seconds, report=len(rounds) == 1))
-    values_J = np.array([np.mean([one.best[j].value for one in fitted]) for j in range(len(heads))])
-    j = int(np.argmax(np.where(np.isfinite(values_J), values_J, -np.inf)))
-    chosen = {
-        "head": dataclasses.asdict(heads[j]),
-        "epochs": float(np.mean([one.best[j].epochs for one in fitted])),
-        "stop_epoch": float(np.mean([one.best[j].stop_epoch for one in fitted])),
-    }
+    if len(rounds) > 1:
+        j, stop, whole, scores_VK = _across(trial, rounds, fitted)
+    else:
+        values_J = np.array([best.value for best in fitted[0].best])
+        j = int(np.argmax(np.where(np.isfinite(values_J), values_J, -np.inf)))
+        best = fitted[0].best[j]
+        stop, whole = best.stop_epoch, best.epochs
+        scores_VK = trial.place(rounds, [] if best.scores_VK is None else [best.scores_VK])
+    chosen = {"head": dataclasses.asdict(heads[j]), "epochs": whole, "stop_epoch": stop}
     write_chosen(trial, chosen)
-    scores = [one.best[j].scores_VK for one in fitted]
     final = replace(fitted[0], best=[fitted[0].best[j]])
     if len(rounds) > 1:
         final = _refit(replace(trial, chosen=chosen))
     _write(trial, final)
     for one in (*fitted, final):
         one.features.remove()
-    return finish(trial, trial.place(rounds, [s for s in scores if s is not None]), {**chosen, "num_heads": len(heads)})
+    return finish(trial, scores_VK, {**chosen, "num_heads": len(heads)})
+
+
+def _across(trial: Trial, rounds: list[Round], fitted: list[_Fitted]) -> tuple[int, float, float, np.ndarray]:
+    """The head and the epoch that are best in all rounds together: (head, stop, length of the schedule, scores)."""
+    longest = max((one.epochs for one in fitted), key=lambda epochs: epochs.seen)
+    options = [(j, e) for e in range(0, longest.seen, longest.every) for j in range(len(fitted[0].best))]
+    scores = [[one.epochs.scores[one.epochs.at(e)][:, j] for one in fitted] for j, e in options]
+    best, scores_VK, _ = choose_across(trial, rounds, scores)
+    j, epoch = options[best]
+    stop, whole = np.mean([one.epochs.places[one.epochs.at(epoch)] for one in fitted], axis=0)
+    return j, float(stop), float(whole), scores_VK
 
 
 def _heads(trial: Trial) -> list[Head]:
@@ -149,11 +195,11 @@ def _train(
     torch.manual_seed(seeds.derive(trial.recipe.seed, "weights"))
     model = Heads(heads, x_ND.shape[1], trial.num_outputs)
     state = begin(model, [PerHeadAdamW(model.groups())])
-    best = [_Best() for _ in heads]
+    best, epochs = [_Best() for _ in heads], _Epochs()
     follow = None
     if len(validation):
         v_VD = scaling.apply(np.concatenate(found.arrays(validation), axis=1))
-        follow = _follower(trial, state, best, validation, v_VD, len(rows), mean, scale)
+        follow = _follower(trial, state, best, epochs, validation, v_VD, len(rows), mean, scale)
     config = _config(trial, training, len(rows), seconds - (trial.clock.elapsed() - started))
     loss = _summed(loss_of(trial.task), len(heads))
     for event in train(
@@ -165,7 +211,7 @@ def _train(
             case Finished() if follow is None:
                 state.average.load_state_dict(state.best)
                 best = [_Best(layers=_layers(state.average, j, mean, scale)) for j in range(len(heads))]
-    return _Fitted(found, scaling, best)
+    return _Fitted(found, scaling, best, epochs)
 
 
 def _scaling(blocks: list[Block], arrays: list[Any]) -> _Scaling:
@@ -219,10 +265,10 @@ def _summed(loss: Loss, num_heads: int) -> Loss:
 
 
 def _follower(
-    trial: Trial, state: State, best: list[_Best], rows: np.ndarray, x_VD: np.ndarray, num_rows: int,
+    trial: Trial, state: State, best: list[_Best], epochs: _Epochs, rows: np.ndarray, x_VD: np.ndarray, num_rows: int,
     mean: float, scale: float,
 ) -> Any:  # fmt: skip
-    """A validation that remembers each head's best epoch in `best` and gives the highest value of all."""
+    """A validation that remembers each head's best epoch in `best`, all in `epochs`, and gives the highest value."""
     training = trial.recipe.training or Training()
     per_epoch = max(1, num_rows // min(training.batch_size, num_rows))
     y, weights = trial.dataset.targets(rows), trial.dataset.weights(rows)
@@ -232,10 +278,12 @@ def _follower(
         with torch.inference_mode():
             scores_VJK = network(features=x).numpy() * scale + mean
         values = [value_of(trial, y, scores_VJK[:, j], weights) for j in range(len(best))]
+        stop = state.step / per_epoch
+        whole = stop / max(state.progress, 1e-3)
+        if len(trial.rounds()) > 1:
+            epochs.add(scores_VJK, stop, whole)
         for j, value in enumerate(values):
             if best[j].scores_VK is None or value > best[j].value:
-                stop = state.step / per_epoch
-                whole = stop / max(state.progress, 1e-3)
                 best[j] = _Best(value, _layers(network, j, mean, scale), scores_VJK[:, j].copy(), whole, stop)
         return float(np.nanmax(values)) if np.isfinite(values).any() else math.nan
 

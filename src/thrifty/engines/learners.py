@@ -415,6 +415,11 @@ def trees_model(fitting: Fitting) -> Iterator[Learned]:
         ]
         return graphs.forest(parts, forest, bias_K), {block.name: block.sources[0] for block in blocks}
 
+    if watch is not None and fitting.patient:  # which number is best, all rounds of a cross-validation say together
+        steps = trees.counts(recipe.max_trees)
+        for count, scores_VK in zip(steps, model.scores_after(steps, held_VD), strict=True):
+            yield Learned({"num_trees": float(count)}, scores_VK, graph)
+        return
     scores_VK = model.scores(held_VD) if len(held_VD) else np.zeros((0, fitting.num_outputs), np.float32)
     yield Learned({"num_trees": float(model.num_trees)}, scores_VK, graph)
 

@@ -35,6 +35,17 @@ class TreesModel:
         """Logits or values [N, K]; of two classes the first logit is 0."""
         return self.of_raw(self.raw(x_ND, 0, self.num_trees))
 
+    def scores_after(self, rounds: Sequence[int], x_ND: np.ndarray) -> list[np.ndarray]:
+        """The scores [N, K] after each of the rising numbers of rounds, or after all where fewer were grown."""
+        grown = self.boosters[0].current_iteration()
+        raw_NK, done, found = np.zeros((len(x_ND), 1)), 0, []
+        for wanted in (min(number, grown) for number in rounds):
+            if wanted > done:
+                raw_NK = raw_NK + self.raw(x_ND, done, wanted)
+                done = wanted
+            found.append(self.of_raw(raw_NK))
+        return found
+
     def raw(self, x_ND: np.ndarray, start: int, end: int) -> np.ndarray:
         """What the rounds from `start` to before `end` add up to, float64 [N, K], or [N, 1] for two classes."""
         parts = [
@@ -47,6 +58,15 @@ class TreesModel:
         if self.task == Task.BINARY:
             raw_NK = np.concatenate([np.zeros_like(raw_NK), raw_NK], axis=1)
         return (raw_NK * self.factor + self.offset).astype(np.float32)
+
+
+def counts(most: int) -> list[int]:
+    """Numbers of rounds from 5 to `most`, each about a quarter more than the one before."""
+    found, step = [], 5.0
+    while step < most:
+        found.append(round(step))
+        step = max(step + 5.0, step * 1.25)
+    return [*found, most]
 
 
 def parameters(

@@ -116,6 +116,36 @@ class Trial:
         return placed_VK
 
 
+def choose_across(
+    trial: Trial, rounds: Sequence[Round], scores_CF: Sequence[Sequence[np.ndarray]]
+) -> tuple[int, np.ndarray, list[float]]:
+    """Chooses among candidates by their scores of all rounds together, and says honestly what the choice is worth.
+
+    scores_CF: for each candidate the scores [N, K] of each round's validation rows. Gives the best candidate's place,
+    scores [V, K] in which every round's rows are scored by the candidate that is best on the other rounds, so that no
+    row has a say in what it is scored by, and each candidate's value.
+    """
+    rows = trial.dataset.splits.validation_rows
+    y, weights = trial.dataset.targets(rows), trial.dataset.weights(rows)
+    round_V = np.zeros(len(rows), np.int64)
+    for number, round_ in enumerate(rounds):
+        round_V[np.searchsorted(rows, round_.validation)] = number
+    placed_CVK = [trial.place(rounds, scores_F) for scores_F in scores_CF]
+
+    def best_on(some: np.ndarray) -> tuple[int, list[float]]:
+        kept = None if weights is None else weights[some]
+        values = [value_of(trial, y[some], scores_VK[some], kept) for scores_VK in placed_CVK]
+        return int(np.argmax(np.nan_to_num(values, nan=-np.inf))), values
+
+    best, values = best_on(np.arange(len(rows)))
+    honest_VK = placed_CVK[best].copy()
+    if len(placed_CVK) > 1:
+        for number in range(len(rounds)):
+            own = np.flatnonzero(round_V == number)
+            honest_VK[own] = placed_CVK[best_on(np.flatnonzero(round_V != number))[0]][own]
+    return best, honest_VK, values
+
+
 def open_trial(arguments: Mapping[str, Any], channel: Channel) -> Trial:
     """Opens what a job's arguments name.
 

@@ -72,13 +72,16 @@ def metrics_of(task: str) -> tuple[str, ...]:
     return tuple(name for name, metric in METRICS.items() if task in metric.tasks)
 
 
-def metric_for(name: str, task: str) -> Metric:
-    """The metric of that name. Raises UsageError when there is none, or when the task has no such metric."""
+def metric_for(name: str, task: str | None = None) -> Metric:
+    """The metric of that name. Raises UsageError when there is none, or when the task, if given, has no such metric."""
     if name not in METRICS:
         close = difflib.get_close_matches(name, METRICS, 1, 0.4)
         hint = f" (did you mean {close[0]}?)" if close else ""
-        raise UsageError(f"there is no metric {name!r}{hint}; a {task} task has {', '.join(metrics_of(task))}")
-    if task not in METRICS[name].tasks:
+        those = (
+            f"there are {', '.join(METRICS)}" if task is None else f"a {task} task has {', '.join(metrics_of(task))}"
+        )
+        raise UsageError(f"there is no metric {name!r}{hint}; {those}")
+    if task is not None and task not in METRICS[name].tasks:
         raise UsageError(f"{name} is no metric of a {task} task; its metrics are {', '.join(metrics_of(task))}")
     return METRICS[name]
 

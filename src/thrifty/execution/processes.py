@@ -28,6 +28,8 @@ from thrifty.execution.job import Ended, Entry, Job, Outcome, Reported, decode, 
 
 START_SECONDS = 120.0
 """A server that is not ready after this long is given up."""
+ANSWER_SECONDS = 15.0
+"""A server that has not done what is due after so much more time is taken to hang, and ended with its jobs."""
 LOOK_SECONDS = 0.5
 BOOT = (
     "import sys, json; settings = json.loads(sys.argv[1]); sys.path[:] = settings['path']; "
@@ -56,6 +58,7 @@ class _Running:
     log: BinaryIO
     pid: int | None = None
     starts: int = 1
+    overdue: float = math.inf
     received: bytes = b""
     returned: dict[str, Any] = field(default_factory=dict)
 
@@ -119,6 +122,7 @@ class ProcessExecutor:
             self._tell(each.server, {"kill": handle, "after": 0.0, "reason": "stop"})
             self._end(each, "stopped", "stopped before it began", 0.0, 0)
             return
+        each.overdue = min(each.overdue, time.monotonic() + max(0.0, grace_seconds) + ANSWER_SECONDS)
         try:
             each.connection.send(b"stop\n", socket.MSG_DONTWAIT)
         except (BlockingIOError, BrokenPipeError, ConnectionResetError):
@@ -144,7 +148,7 @@ class ProcessExecutor:
             server.control.close()
         for server in self._servers.values():
             try:
-                server.process.wait(timeout=5.0)
+                server.process.wait(timeout=2.0)
             except subprocess.TimeoutExpired:
                 process_tree.kill_tree(server.process.pid)
                 server.process.wait()
@@ -224,6 +228,8 @@ class ProcessExecutor:
             each = self._running.get(message.get("forked") or message["ended"])
             if each is not None and "forked" in message:
                 each.pid = message["pid"]
+                if each.job.seconds is not None:
+                    each.overdue = min(each.overdue, time.monotonic() + each.job.seconds + ANSWER_SECONDS)
             elif each is not None:
                 self._job_ended(each, message)
 
@@ -288,6 +294,11 @@ class ProcessExecutor:
             if not server.ready and now - server.since > START_SECONDS:
                 server.failed = f"its server was not ready within {START_SECONDS:.0f} s"
                 process_tree.kill_tree(server.process.pid)
+        for each in list(self._running.values()):
+            if now > each.overdue:
+                each.overdue = math.inf
+                each.server.failed = "its server hung"
+                process_tree.kill_tree(each.server.process.pid)
         trees = {
             each.handle: [each.pid, *process_tree.descendants(each.pid)]
             for each in self._running.values()
