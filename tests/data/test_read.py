@@ -265,6 +265,13 @@ def test_a_file_whose_name_is_not_utf_8_is_a_bad_row(
         read(os.fsdecode(os.fsencode(root) + b"/all/x/" + odd_name), tmp_path, labelled=False)
 
 
+def test_a_class_whose_name_is_not_utf_8_is_not_lost_silently(write: Write, tmp_path: Path, png: Callable[..., bytes]):
+    root = write({"x/1.png": png(), "y/2.png": png()})
+    os.rename(root / "y", os.fsdecode(os.fsencode(root) + b"/\xfd"))
+    with pytest.raises(DataError, match="has names that are not UTF-8, such as \ufffd/2"):
+        read(root, tmp_path)
+
+
 def test_other_files_whose_name_is_not_utf_8_are_passed_over(write: Write, tmp_path: Path, png: Callable[..., bytes]):
     root = write({"x/1.png": png(), "y/2.png": png()})
     Path(os.fsdecode(os.fsencode(root) + b"/x/\xff.txt")).write_bytes(b"x")

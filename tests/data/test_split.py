@@ -159,6 +159,11 @@ def test_too_few_points_in_time_are_counted_without_the_rows_that_have_none():
         of(np.arange(100) % 2, time=np.array([1.0, 2.0, np.nan, np.nan] * 25))
 
 
+def test_a_time_column_without_any_time_is_said_to_have_none():
+    with pytest.raises(DataError, match="no point in time that can be read among the 100 rows to split; at least"):
+        of(np.arange(100) % 2, time=np.full(100, np.nan))
+
+
 def test_rows_without_a_time_are_learnt_from():
     time = np.arange(1000.0)
     time[::10] = np.nan

@@ -52,8 +52,8 @@ def of_written_numbers(table: Table, schema: Schema, settled: Sequence[str]) -> 
     ]
 
 
-def of_times(table: Table, name: str, without: np.ndarray) -> Finding:
-    """Rows of a time column that have no time."""
+def of_times(table: Table, name: str, without: np.ndarray, grouped: bool) -> Finding:
+    """Rows of a time column that have no time. grouped: whether rows of a group stay together."""
     cells = plain(table.arrow.column(name), without)
     unread = [place for place, cell in enumerate(cells) if not _is_missing_time(cell)]
     said = []
@@ -68,8 +68,8 @@ def of_times(table: Table, name: str, without: np.ndarray) -> Finding:
         "time",
         name,
         len(without),
-        f"{rows} no time in {name!r} and {count} as the earliest, to learn from ({places(table, without.tolist())}): "
-        + " and ".join(said),
+        f"{rows} no time in {name!r} and {count} as the earliest{'' if grouped else ', to learn from'} "
+        f"({places(table, without.tolist())}): {' and '.join(said)}",
     )
 
 

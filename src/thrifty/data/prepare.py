@@ -331,7 +331,7 @@ class _Work:
         at = typed.seconds(table.arrow.column(name))
         without = np.flatnonzero((given == TRAIN) & np.isnan(at))
         if len(without):
-            self.items.append(notes.of_times(table, name, without))
+            self.items.append(notes.of_times(table, name, without, self.options.group is not None))
         return at
 
     def _groups(self, table: Table) -> np.ndarray | None:

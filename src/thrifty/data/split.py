@@ -285,9 +285,9 @@ def _by_time(part: np.ndarray, free: np.ndarray, time: np.ndarray, clusters: np.
     known = time[free][~np.isnan(time[free])]
     distinct = len(np.unique(known))
     if distinct < 3:
-        said = f"{distinct} different points in time" if distinct != 1 else "one point in time only"
+        said = ("no point in time that can be read", "one point in time only", "2 different points in time")[distinct]
         without = len(free) - len(known)
-        more = f", and {without:,} of them have none that can be read" if without else ""
+        more = f", and {without:,} of them have none that can be read" if without and distinct else ""
         raise DataError(
             f"the time column has {said} among the {len(free):,} rows to split{more}; at least 3 are needed. "
             "Name another column with --time, or mend its cells"

@@ -73,6 +73,7 @@ def labelled(root: Path) -> Listing:
     tops = {names[0] for names in split if len(names) > 1}
     in_parts = bool(tops) and all(top.lower() in PARTS for top in tops) and any(len(n) > 2 for n in split)
     kept = []
+    unread: set[str] = set()  # classes of files that are left out for their names
     for file, names in zip(listing.files, split, strict=True):
         below = names[1:] if in_parts and len(names) > 1 else names
         if len(below) < 2 or (in_parts and len(names) < 2):
@@ -80,6 +81,7 @@ def labelled(root: Path) -> Listing:
             continue
         if file in listing.unnamed:
             listing.left_out.append((file, NAME_REASON))
+            unread.add(below[0])
             continue
         kept.append(file)
         listing.labels.append(below[0])
@@ -89,6 +91,9 @@ def labelled(root: Path) -> Listing:
             f"{root} has no label: its {len(listing.files)} files lie in no folder per class. "
             "Put each class's files into a folder with the class's name, or give a table with a target column"
         )
+    if len(set(listing.labels)) < 2 and unread - set(listing.labels):
+        first = min(listing.unnamed)
+        raise DataError(f"{root} has names that are not UTF-8, such as {first}: rename them")
     listing.files = kept
     _one_medium(listing)
     return listing
