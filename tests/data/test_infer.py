@@ -193,3 +193,38 @@ def test_a_large_table_is_judged_by_a_sample(rows: Callable[..., list[dict[str, 
     cells = [phrase(6) for _ in range(300)] * 100
     found = infer_columns(Table(pa.table({"t": cells, "n": np.arange(30_000) ** 2})), ["t", "n"], {})
     assert [c.meaning for c in found] == [Meaning.CATEGORY, Meaning.NUMBER]
+
+
+NEAR_THE_LARGEST = [2**62 + 7 * i for i in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected", "reason"),
+    [
+        (NEAR_THE_LARGEST, Meaning.IGNORED, "an id"),
+        ([str(cell) for cell in NEAR_THE_LARGEST], Meaning.IGNORED, "an id"),
+        (NEAR_THE_LARGEST * 4, Meaning.CATEGORY, "60 values"),
+        ([i * 2**55 for i in range(60)], Meaning.NUMBER, "whole numbers"),
+        ([2**62] * 60, Meaning.IGNORED, "one value only"),
+    ],
+)
+def test_whole_numbers_that_floats_do_not_tell_apart_are_not_one_value(
+    cells: list[object], expected: Meaning, reason: str
+):
+    found = column(cells)
+    assert found.meaning is expected
+    assert reason in found.reason
+
+
+def test_infinite_numbers_are_missing_ones():
+    found = column([float("inf"), 1.0, 2.5, None, float("-inf")] * 4)
+    assert (found.meaning, found.num_missing, found.num_distinct) == (Meaning.NUMBER, 12, 2)
+    assert column([float("inf")] * 20).reason == "all missing"
+    assert column(["inf", "1", "2.5", "1e400"] * 5).reason == "numbers; 10 cells are none and count as missing"
+
+
+@pytest.mark.parametrize("role", ["group", "weight", "time"])
+def test_the_target_has_no_second_role(role: str):
+    table = Table(pa.table({"x": [i % 7 for i in range(40)], "y": [str(i % 2) for i in range(40)]}))
+    with pytest.raises(UsageError, match=f"--{role} is 'y', which is the target"):
+        infer(table, "y", **{role: "y"})

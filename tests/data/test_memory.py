@@ -10,7 +10,7 @@ import polars
 import pyarrow as pa
 import pytest
 
-from thrifty.core.errors import DataError
+from thrifty.core.errors import DataError, UsageError
 from thrifty.data.read import Read, read
 
 
@@ -100,9 +100,7 @@ def test_lists_of_labels_and_indicator_columns_are_lists(tmp_path: Path):
     assert cells(read((np.zeros((2, 1)), np.array([[1, 0, 1], [0, 0, 0]])), tmp_path))["label"] == ["[0, 2]", "[]"]
 
 
-@pytest.mark.parametrize(
-    "source", [3, None, [1, 2], (np.zeros(3), np.zeros(2)), {"a": [1], "b": [1, 2]}, np.float64(1)]
-)
+@pytest.mark.parametrize("source", [3, [1, 2], (np.zeros(3), np.zeros(2)), {"a": [1], "b": [1, 2]}, np.float64(1)])
 def test_what_is_no_data_is_an_error(source: object, tmp_path: Path):
     with pytest.raises(DataError):
         read(source, tmp_path)
@@ -121,3 +119,26 @@ def test_a_hugging_face_data_set_gives_class_names_and_bytes(tmp_path: Path, png
     parts = read(datasets.DatasetDict({"train": whole, "test": whole.select([0])}), tmp_path)
     assert parts.parts is not None
     assert parts.parts.tolist() == [0, 0, 0, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        ([[1, 2], [1]], [0, 1]), (np.ones((2, 2)), np.array([1j, 2j])), (np.ones((2, 2), complex), [0, 1]),
+        np.ones((2, 2, 2), complex), [{"a": 1j}], {"a": np.array([1j])}, pandas.DataFrame({"a": [1j, 2j]}),
+        (np.array([[[1], 2], [1, [2, 3]]], dtype=object), [0, 1]), np.zeros((2, 2), "timedelta64[D]"), {"a": 3},
+    ],
+)  # fmt: skip
+def test_lists_of_different_lengths_and_complex_numbers_are_clear_errors(source: object, tmp_path: Path):
+    with pytest.raises(DataError):
+        read(source, tmp_path)
+
+
+@pytest.mark.parametrize("source", [None, "", "  "])
+def test_data_that_is_not_named_is_wrong_use(source: object, tmp_path: Path):
+    with pytest.raises(UsageError, match="no data"):
+        read(source, tmp_path)
+
+
+def test_lists_of_different_lengths_in_a_column_are_text(tmp_path: Path):
+    assert cells(read([{"a": [1, 2]}, {"a": [1]}], tmp_path)) == {"a": ["[1, 2]", "[1]"]}

@@ -384,3 +384,125 @@ def test_groups_are_kept_where_equal_rows_would_join_them_all(tmp_path: Path):
     found = prepare(rows, "y", folder=tmp_path / "data", options=Options(group="who"))
     assert any("groups are kept" in item.message for item in found.findings.of("leak"))
     assert found.dataset.splits.num_folds >= 2
+
+
+def said(made: Prepared, kind: str) -> str:
+    return "\n".join(item.message for item in made.findings.of(kind))
+
+
+def with_cells(data: list[dict[str, Any]], column: str, cells: dict[int, Any]) -> list[dict[str, Any]]:
+    return [{**row, column: cells.get(i, row.get(column))} for i, row in enumerate(data)]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+@pytest.mark.parametrize("junk", [{}, {9: "unknown"}])
+def test_infinite_cells_are_missing_and_noted(
+    as_text: bool, junk: dict[int, str], go: Callable[..., Prepared], rows: Rows, write: Write
+):
+    data = with_cells(rows(60), "size", {3: float("inf"), 8: float("-inf"), 12: "1e400" if as_text else 1e39, **junk})
+    made = go(write({"t.csv": as_csv(data)}) / "t.csv" if as_text else data)
+    sizes = made.dataset.columns()["size"]
+    assert sizes[3] is sizes[8] is None
+    assert (sizes[12] is None) == as_text
+    expected = "3 cells of 'size' are infinite and count as missing: rows 4, 9, 13 of t.csv"
+    assert (expected if as_text else "2 cells of 'size' are infinite and count as missing: rows 4, 9") in said(
+        made, "column"
+    )
+    assert len(made.findings.of("column")) == 1 + len(junk)
+
+
+def test_labels_far_from_all_others_are_kept_and_noted(go: Callable[..., Prepared], rows: Rows, write: Write):
+    data = [{**row, "label": float(row["size"]) + i % 3} for i, row in enumerate(rows(200))]
+    data[6]["label"], data[7]["label"] = 1e9, 1e300
+    made = go(write({"t.csv": as_csv(data)}) / "t.csv")
+    assert "1 label lies far from all others: 1e+09 in row 7 of t.csv" in said(made, "target")
+    assert made.dataset.targets()[6] == 1e9
+    assert [bad.reason for bad in made.findings.bad_rows] == [
+        "the label '1e+300' is too large: labels go up to 3.4e+38"
+    ]
+    assert not go(rows(60)).findings.of("target")
+
+
+def test_rows_whose_time_cannot_be_read_are_noted_and_learnt_from(go: Callable[..., Prepared], rows: Rows):
+    data = [
+        {**row, "at": "" if i % 10 == 3 else "soon" if i % 10 == 7 else f"2020-{1 + i % 12:02d}-01"}
+        for i, row in enumerate(rows(1000))
+    ]
+    made = go(data, time="at")
+    found = made.findings.of("time")[0]
+    assert (found.column, found.rows) == ("at", 200)
+    assert found.message == (
+        "200 rows have no time in 'at' and count as the earliest, to learn from (rows 4, 8, 14, ...): 100 are missing "
+        "and 100 cannot be read as a point in time (row 8: 'soon'; row 18: 'soon'; row 28: 'soon'; ...)"
+    )
+    assert (made.dataset.splits.part[[3, 7, 13]] == 0).all()
+    assert len(made.dataset.splits.test_rows)
+
+
+@pytest.mark.parametrize("num", [60, 1200])
+def test_a_class_that_is_never_validated_on_is_noted(num: int, go: Callable[..., Prepared], rows: Rows):
+    made = go(with_cells(rows(num), "label", {5: "rare"}))
+    assert "1 class is learnt but never validated on: 'rare' (1 row); 1 row takes part in learning" in said(
+        made, "classes"
+    )
+    assert "never validated" not in said(go(rows(num)), "classes")
+
+
+def test_a_label_that_is_never_validated_on_is_noted_with_lists_too(go: Callable[..., Prepared], rows: Rows):
+    made = go([{**row, "label": ["a", "rare"] if i == 5 else ["ab"[i % 2]]} for i, row in enumerate(rows(60))])
+    assert "'rare' (1 row)" in said(made, "classes")
+
+
+def test_columns_whose_name_comes_again_are_noted_and_refused_as_the_target(
+    go: Callable[..., Prepared], rows: Rows, write: Write
+):
+    data = as_csv(rows(60)).replace(b"size,kind", b"kind,kind", 1)
+    root = write({"t.csv": data, "plain.csv": as_csv(rows(60))})
+    assert "t.csv has more than one column 'kind': a later one is called 'kind_2'" in said(go(root / "t.csv"), "column")
+    for how in ({"target": "kind"}, {"group": "kind"}):
+        with pytest.raises(DataError, match="more than one column 'kind', so that it is not clear which is the"):
+            go(root / "t.csv", **how)
+    twice = write({"test.csv": b"size,kind,words,label,size\n1,p,a b,c0,2\n2,q,c d,c1,3\n"})
+    with pytest.raises(DataError, match=r"test\.csv has more than one column 'size'"):
+        go(root / "plain.csv", test=twice / "test.csv")
+
+
+def test_classes_that_differ_in_spelling_alone_are_noted(go: Callable[..., Prepared], rows: Rows):
+    data = [{**row, "label": ["yes", "Yes ", " YES", "no"][i % 4]} for i, row in enumerate(rows(60))]
+    made = go(data)
+    assert "differ only in case or spaces and are learnt as different ones: 'YES' and 'Yes' and 'yes'" in said(
+        made, "classes"
+    )
+    assert made.dataset.schema.classes == ("YES", "Yes", "no", "yes")
+    numbers = go([{**row, "label": ["1", "1.0", "01", "x"][i % 4]} for i, row in enumerate(rows(60))])
+    assert "how a number is written" in said(numbers, "classes")
+
+
+def test_numbers_written_as_text_are_noted(go: Callable[..., Prepared], rows: Rows):
+    data = [{**row, "price": f"${i % 9},{100 + 7 * i}"} for i, row in enumerate(rows(60))]
+    wanted = "the column 'price' holds numbers written as text ($0,100): write them as plain numbers"
+    assert wanted in said(go(data), "column")
+    assert not go(data, overrides={"price": "category"}).findings.of("column")
+    with pytest.raises(DataError, match=r"target 'price' holds numbers written as text \(\$0,100\)"):
+        go(data, "price")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a,label\n", r"the train data \(.*t\.csv\) has no row"),
+        (b"a,label\n" + b"1,x\n2,y\n" * 2 + b"1,\n" * 9, r"t\.csv: there are 4 rows with a label"),
+        (b"a,label\n" + b"1,\n" * 20, r"t\.csv: the target 'label' has no label at all"),
+    ],
+)
+def test_messages_about_too_few_rows_name_the_file(
+    content: bytes, message: str, go: Callable[..., Prepared], write: Write
+):
+    with pytest.raises(DataError, match=message):
+        go(write({"t.csv": content}) / "t.csv")
+
+
+def test_an_empty_path_is_wrong_use(go: Callable[..., Prepared]):
+    for source in (None, ""):
+        with pytest.raises(UsageError, match="no data"):
+            go(source)

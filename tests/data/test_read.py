@@ -1,11 +1,14 @@
 import gzip
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
@@ -13,7 +16,7 @@ import pytest
 
 from thrifty.core.errors import DataError
 from thrifty.data.column import Meaning
-from thrifty.data.read import read, read_rows
+from thrifty.data.read import read, read_rows, rows_of
 
 Write = Callable[[dict[str, bytes]], Path]
 TABLE = {"a": ["1", "2", "3"], "b": ["x", "ü", None], "label": ["p", "q", "p"]}
@@ -235,3 +238,97 @@ def test_a_damaged_columnar_file_is_read_or_refused_clearly(name: str, write: Wr
         except DataError:
             continue
         found.table.columns()
+
+
+@pytest.fixture
+def odd_name() -> bytes:
+    return b"\xff\xfe.png"
+
+
+def test_a_file_whose_name_is_not_utf_8_is_a_bad_row(
+    write: Write, tmp_path: Path, png: Callable[..., bytes], odd_name: bytes
+):
+    root = write({f"all/{kind}/{i}.png": png() for kind in "xy" for i in range(2)})
+    Path(os.fsdecode(os.fsencode(root) + b"/all/x/" + odd_name)).write_bytes(png())
+    found = read(root, tmp_path)
+    assert [(bad.file, bad.reason) for bad in found.bad_rows] == [
+        ("x/\ufffd\ufffd.png", "the file's name is not UTF-8: rename it")
+    ]
+    assert len(found.table) == 4
+    for source in (root, f"{root}/all/*/*.png"):
+        rows = read_rows(source, {"file": Meaning.IMAGE}, tmp_path)
+        assert rows.num_rows == 5
+        assert rows.files is not None
+        assert [rows.files[place][-6:] for place in rows.errors] == ["\ufffd\ufffd.png"]
+        assert "UTF-8" in str(rows.errors)
+    with pytest.raises(DataError, match="not UTF-8"):
+        read(os.fsdecode(os.fsencode(root) + b"/all/x/" + odd_name), tmp_path, labelled=False)
+
+
+def test_a_class_whose_name_is_not_utf_8_is_not_lost_silently(write: Write, tmp_path: Path, png: Callable[..., bytes]):
+    root = write({"x/1.png": png(), "y/2.png": png()})
+    os.rename(root / "y", os.fsdecode(os.fsencode(root) + b"/\xfd"))
+    with pytest.raises(DataError, match="has names that are not UTF-8, such as \ufffd/2"):
+        read(root, tmp_path)
+
+
+def test_other_files_whose_name_is_not_utf_8_are_passed_over(write: Write, tmp_path: Path, png: Callable[..., bytes]):
+    root = write({"x/1.png": png(), "y/2.png": png()})
+    Path(os.fsdecode(os.fsencode(root) + b"/x/\xff.txt")).write_bytes(b"x")
+    assert "x/\ufffd.txt" in read(root, tmp_path).notes[0]
+
+
+def test_a_pipe_is_said_to_be_one(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"pipe.*write it to a file"):
+        read(tmp_path / "pipe", tmp_path)
+
+
+def test_a_folder_of_sounds_with_one_class_of_images_is_said_to_mix_them(
+    write: Write, tmp_path: Path, png: Callable[..., bytes], wav: Callable[..., bytes]
+):
+    sounds = {f"{kind}/{i}.wav": wav() for kind in ("bark", "meow") for i in range(2)}
+    root = write({**sounds, **{f"imgs/{i}.png": png() for i in range(5)}})
+    with pytest.raises(
+        DataError, match=r"mixes images and sounds: 5 images \('imgs'\) and 4 sounds \('bark', 'meow'\)"
+    ):
+        read(root, tmp_path)
+
+
+FILES_WITH_A_NAME_TWICE = {
+    "t.csv": b"a,b,a\n1,2,3\n",
+    "t.parquet": lambda out: pa.parquet.write_table(pa.table([[1], [2], [3]], names=["a", "b", "a"]), out),
+    "t.arrow": lambda out: pa.feather.write_feather(pa.table([[1], [2], [3]], names=["a", "b", "a"]), out),
+}
+
+
+@pytest.mark.parametrize("name", [*FILES_WITH_A_NAME_TWICE, "pandas", "pandas with labels"])
+def test_a_name_that_comes_again_is_told_and_refused_where_one_column_of_it_is_needed(
+    name: str, write: Write, tmp_path: Path
+):
+    source: Any
+    if name in FILES_WITH_A_NAME_TWICE:
+        content: Any = FILES_WITH_A_NAME_TWICE[name]
+        if not isinstance(content, bytes):
+            content(out := io.BytesIO())
+            content = out.getvalue()
+        source = write({name: content}) / name
+    else:
+        source = pandas.DataFrame([[1, 2, 3]], columns=["a", "b", "a"])
+        source = (source, ["x"]) if name == "pandas with labels" else source
+    found = read(source, tmp_path)
+    assert found.table.names[:3] == ("a", "b", "a_2")
+    assert found.renamed == {"a_2": "a"}
+    with pytest.raises(DataError, match="more than one column 'a'"):
+        rows_of(found, {"a": Meaning.NUMBER})
+    assert rows_of(found, {"b": Meaning.NUMBER}).num_rows == 1
+    assert rows_of(found, {"a": Meaning.NUMBER, "a_2": Meaning.NUMBER}).num_rows == 1
+
+
+def test_names_that_come_again_are_still_told_after_a_table_was_written(tmp_path: Path):
+    from thrifty.data.formats import arrow_file
+    from thrifty.data.formats.memory import from_memory
+
+    arrow = from_memory(pandas.DataFrame([[1, 2]], columns=["a", "a"]))[0].arrow
+    arrow_file.write(tmp_path / "t.arrow", arrow.schema, arrow.to_batches())
+    assert read(tmp_path / "t.arrow", tmp_path).renamed == {"a_2": "a"}

@@ -152,3 +152,19 @@ def test_any_split_is_whole(size: int, num_classes: int, num_clusters: int, seed
         assert not set(clusters[train]) & set(clusters[validation])
         assert not set(clusters[train]) & set(clusters[splits.test_rows])
     assert len(splits.development_rows) + len(splits.test_rows) == size
+
+
+def test_too_few_points_in_time_are_counted_without_the_rows_that_have_none():
+    with pytest.raises(DataError, match="2 different points in time among the 100 rows to split, and 50 of them"):
+        of(np.arange(100) % 2, time=np.array([1.0, 2.0, np.nan, np.nan] * 25))
+
+
+def test_a_time_column_without_any_time_is_said_to_have_none():
+    with pytest.raises(DataError, match="no point in time that can be read among the 100 rows to split; at least"):
+        of(np.arange(100) % 2, time=np.full(100, np.nan))
+
+
+def test_rows_without_a_time_are_learnt_from():
+    time = np.arange(1000.0)
+    time[::10] = np.nan
+    assert (of(np.arange(1000) % 2, time=time).part[::10] == TRAIN).all()

@@ -1,8 +1,10 @@
+import numpy as np
 import pyarrow as pa
+import pytest
 
 from thrifty.data.column import Task
 from thrifty.data.table import Table
-from thrifty.data.target import read_labels
+from thrifty.data.target import alike, extremes, read_labels, written_number
 
 
 def labels(cells: list[object], task: Task, classes: tuple[str, ...] = ()):
@@ -34,3 +36,43 @@ def test_lists_become_indicators():
     assert found.values.tolist() == [[1, 0, 1], [0, 0, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]]
     assert sorted(found.problems) == [3, 4]
     assert found.unseen == {2: "z"}
+
+
+def test_the_reason_why_a_number_is_no_label_is_right():
+    found = labels(["inf", "-1e400", "1e300", "-1e39", "x"], Task.REGRESSION)
+    for row, said in enumerate(["infinite", "infinite", "too large", "too large", "not a number"]):
+        assert said in found.problems[row]
+
+
+def test_a_few_labels_far_from_all_others_are_found_and_a_wide_spread_is_not():
+    ordinary = np.random.default_rng(0).normal(size=1000)
+    assert extremes(np.concatenate([ordinary, [1e9, -50]])).tolist() == [1000, 1001]
+    assert not len(extremes(ordinary))
+    assert not len(extremes(np.exp(3 * ordinary)))
+    assert not len(extremes(np.zeros(20)))
+    assert not len(extremes(np.zeros(0)))
+
+
+def test_classes_that_are_written_nearly_alike_are_found():
+    assert alike(("YES", "Yes", "no", "y e s")) == [("YES", "Yes")]
+    assert alike(("01", "1", "1.0", "2", "x  y", "x Y")) == [("01", "1", "1.0"), ("x  y", "x Y")]
+    assert alike(("a", "b")) == []
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["$1,200", "$30"], ["12 %", "7%"], ["1.234,56", "3,5"], ["1 234", "12 345 678"], ["1\u00a0234"],
+        ["\u20ac 5", "7"], ["(1,200)", "30"], ["-$5.20"], ["1'200"], ["0,5", "0"], ["USD 30"], ["+3%"],
+    ],
+)  # fmt: skip
+def test_numbers_in_a_form_for_people_are_recognised(texts: list[str]):
+    assert written_number(texts) == texts[0]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["1", "2.5"], ["007", "012"], ["2020-01-01"], ["1.2.2020"], ["1.2.3"], ["a1", "$5"], ["10-20"], ["12:30"], []],
+)
+def test_plain_numbers_codes_and_dates_are_not_numbers_for_people(texts: list[str]):
+    assert written_number(texts) is None

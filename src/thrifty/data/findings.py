@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 from thrifty.core.errors import DataError, ExternalError, StoreError
 from thrifty.core.files import read_json, replacing, write_json
-from thrifty.data.table import BadRow
+from thrifty.data.table import BadRow, Table
 
 
 class Finding(NamedTuple):
     """One thing worth saying.
 
-    kind: reading, sample, column, bad_rows, unseen_class, duplicates, conflict, leak, gives_away, classes, split.
+    kind: reading, sample, column, target, bad_rows, unseen_class, duplicates, conflict, leak, gives_away, classes,
+    split, time.
     column: "" when it is about the rows. rows: how many it concerns, 0 when it is not about a number of rows.
     """
 
@@ -94,6 +95,18 @@ def place(row: BadRow) -> str:
     """A bad row's place in words."""
     where = row.file if row.row is None else f"{row.file} row {row.row}" if row.file else f"row {row.row}"
     return f"{where}, column {row.column}" if row.column and row.row is not None else where
+
+
+def places(table: Table, rows: Sequence[int], most: int = 3) -> str:
+    """The first rows by their places: `rows 4, 9 of a.csv`."""
+    found = [table.origin(row) for row in rows[:most]]
+    more = ", ..." if len(rows) > most else ""
+    files = {file for file, _ in found}
+    if len(files) == 1 and all(number is not None for _, number in found):
+        name = Path(next(iter(files))).name
+        numbers = ", ".join(f"{number:,}" for _, number in found)
+        return f"{'row' if len(rows) == 1 else 'rows'} {numbers}{more}" + (f" of {name}" if name else "")
+    return ", ".join(place(BadRow(file, number, "", "")) for file, number in found) + more
 
 
 def counted(number: int, one: str, many: str) -> str:

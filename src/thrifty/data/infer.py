@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from thrifty.data.encode.timestamp import find_format
 from thrifty.data.encode.values import text_of
 from thrifty.data.formats.kind import medium_of_bytes, medium_of_name, nearest
 from thrifty.data.table import Table, plain, taken
-from thrifty.data.target import Target, infer_target
+from thrifty.data.target import Target, infer_target, written_number
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,10 +27,13 @@ __all__ = ["Column", "Meaning", "Schema", "Task", "infer", "infer_columns"]
 
 SAMPLE_ROWS = 20_000
 _SAMPLE_BYTES = 200
+_SAMPLE_WRITTEN = 2_000
+_OF_TEXTS = (Meaning.CATEGORY, Meaning.TEXT, Meaning.IGNORED)
 _ID_NAME = re.compile(
     r"(?i)^(id|uid|uuid|guid|index|idx|key|row|rowid|row_?(number|num|no|nr)|unnamed: ?\d+|column1)$"
     r"|[_\s.-](id|uuid|guid)$|(?-i:[a-z]I[dD]$)"
 )
+_LARGEST_WHOLE = 2**53  # beyond which floats no longer tell one whole number from the next
 _CODE = re.compile(r"^(?=.*\d)[\w.:/+=-]+$")
 _NO_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
 _LEADING_ZERO = re.compile(r"\s*[+-]?0\d")
@@ -70,12 +74,14 @@ def infer(
     """The schema of a table of labelled rows, and its target's values.
 
     overrides: meanings that a person sets. Raises DataError for a target that cannot be learnt, or a column that is
-    not there; UsageError for an override that cannot be.
+    not there; UsageError for an override that cannot be, or a role for the target.
     """
     meanings = {name: meaning_of(name, value) for name, value in (overrides or {}).items()}
     for role, name in (("target", target), ("weight", weight), ("group", group), ("time", time)):
         if name is not None and name not in table.names:
             raise DataError(f"there is no column {name!r} for the {role}; {nearest(name, table.names)}")
+        if name == target and role != "target":
+            raise UsageError(f"--{role} is {name!r}, which is the target; name another column, or leave --{role} out")
     for name in meanings:
         if name not in table.names:
             raise UsageError(f"schema.{name}: there is no column {name!r}; {nearest(name, table.names)}")
@@ -154,7 +160,8 @@ def _profile(column: pa.ChunkedArray, name: str, rows: np.ndarray | None) -> _Pr
     if label == "text":
         cells = [cell for cell in cells if cell and not cell.isspace()]
     if label == "number" and types.is_floating(kind):
-        num_missing += pc.sum(pc.is_nan(column)).as_py() or 0
+        num_missing += pc.sum(pc.invert(pc.is_finite(column))).as_py() or 0
+        cells = [cell for cell in cells if math.isfinite(cell)]
     if label == "text" and rows is None:
         num_missing = len(column) - len(cells)
     distinct = list(dict.fromkeys(cells))
@@ -234,7 +241,7 @@ def _parsed(cells: Sequence[str]) -> tuple[list[float], int]:
             if cell.strip().lower() in ("true", "false"):
                 junk += 1
                 continue
-        if value == value:
+        if math.isfinite(value):
             values.append(value)
     return values, junk
 
@@ -245,6 +252,8 @@ def _meaning_of_numbers(p: _Profile, values: Sequence[float], holes: int) -> tup
     array = array[np.isfinite(array)]
     whole = bool(len(array)) and bool((array == np.floor(array)).all())
     distinct = len(np.unique(array))
+    if whole and np.abs(array).max() >= _LARGEST_WHOLE and distinct < min(len(array), len(p.distinct)):
+        return _meaning_of_codes(p, "whole numbers with more digits than a number keeps")
     if distinct == 1 and p.num_missing == 0 and not holes:
         return Meaning.IGNORED, "one value only"
     if whole and distinct == len(array) and len(array) >= 20:
@@ -295,6 +304,23 @@ def _text_or_category(p: _Profile) -> tuple[Meaning, str]:
 def _num_words(cell: str) -> float:
     """Words by spaces; in scripts without spaces two characters count as a word."""
     return max(len(cell.split()), len(_NO_SPACES.findall(cell)) / 2)
+
+
+def written_numbers(table: Table, columns: Sequence[Column]) -> dict[str, str]:
+    """The columns of texts that are numbers in a form for people, {name: one such text}."""
+    import pyarrow as pa
+
+    found = {}
+    for column in columns:
+        values = table.arrow.column(column.name)
+        if not pa.types.is_string(values.type) or column.meaning not in _OF_TEXTS:
+            continue
+        step = max(1, len(values) // _SAMPLE_WRITTEN)
+        texts = [cell for cell in plain(taken(values, np.arange(0, len(values), step))) if cell and not cell.isspace()]
+        text = written_number(texts)
+        if text is not None:
+            found[column.name] = text
+    return found
 
 
 def with_meaning(schema: Schema, name: str, meaning: Meaning, reason: str) -> Schema:

@@ -14,16 +14,16 @@ import numpy as np
 from thrifty.core.budget import Clock
 from thrifty.core.errors import DataError, ExternalError
 from thrifty.core.seeds import generator
-from thrifty.data import checks, media, typed
+from thrifty.data import checks, media, notes, typed
 from thrifty.data.cache import Cache
 from thrifty.data.column import MEDIA, Meaning, Schema, Task
 from thrifty.data.dataset import Dataset, column_fingerprint
 from thrifty.data.findings import Finding, Findings, check_share, counted, reasons_in_brief, write_bad_rows
 from thrifty.data.formats.kind import nearest
 from thrifty.data.infer import infer
-from thrifty.data.read import PART_CODES, Read, read, with_absolute_paths
+from thrifty.data.read import PART_CODES, Read, read, refuse_ambiguous, with_absolute_paths
 from thrifty.data.split import ASIDE, TEST, TRAIN, VALIDATION, Splits, Wishes, split, strata_of
-from thrifty.data.table import BadRow, Cells, Table, concatenated
+from thrifty.data.table import BadRow, Cells, Table, concatenated, file_names, said_of
 from thrifty.data.target import MIN_ROWS, Labels, infer_target, read_labels
 
 if TYPE_CHECKING:
@@ -132,12 +132,14 @@ class _Work:
     def run(self, source: Any, target: str | None, test: Any, validation: Any, bad_rows_file: Path) -> Prepared:
         reads = self._read_all(source, test, validation)
         target = _target_name(reads[0][1], target)
+        self._note_renamed(reads, target)
         table, given, source_of = _joined(reads, target)
         learn = np.flatnonzero(given != TEST)
         options = self.options
         inferred_on = table if len(learn) == len(table) else table.take(learn)
         roles = {"weight": options.weight, "group": options.group, "time": options.time}
         schema, _ = infer(inferred_on, target, options.overrides, **roles)
+        self.items += notes.of_written_numbers(inferred_on, schema, tuple(options.overrides or ()))
         reasons: dict[int, tuple[str, str]] = {}
         arrow = self._write_typed(table, schema)
         prints = self._check_media(arrow, schema, given, table.root, reasons)
@@ -149,6 +151,7 @@ class _Work:
         self._set_unseen_aside(labels, given, target)
         groups = self._groups(table)
         splits, duplicates = self._split(arrow, table, schema, labels.values, given, prints, groups)
+        self.items += notes.of_target(table, schema, labels.values, splits)
         self._look(arrow, table, schema, labels.values, splits, duplicates, reads)
         fingerprints = {
             name: column_fingerprint(arrow.column(name), meaning in MEDIA) for name, meaning in schema.inputs.items()
@@ -171,28 +174,39 @@ class _Work:
         sources = [("train", source), ("validation", validation), ("test", test)]
         reads = []
         for part, given in sources:
-            if given is None:
+            if given is None and part != "train":
                 continue
             workspace = self.folder / "source" / part
             workspace.mkdir(parents=True, exist_ok=True)
             left = READING_SHARE * self.deadline.left()
             found = read(given, workspace, part=part, seconds=None if left == float("inf") else max(left, 0.5))
             if not len(found.table):
-                raise DataError(f"the {part} data has no row" + _first(found.bad_rows))
+                named = f" ({given})" if isinstance(given, (str, Path)) else ""
+                raise DataError(f"the {part} data{named} has no row" + _first(found.bad_rows))
             for note in found.notes:
                 self.note("sample" if "sample of" in note else "reading", note)
             reads.append((part, found))
         return reads
 
+    def _note_renamed(self, reads: list[tuple[str, Read]], target: str) -> None:
+        """Notes columns whose name came again. Raises DataError where it is not clear which one was asked for."""
+        options = self.options
+        roles = {"target": target, "weight": options.weight, "group": options.group, "time": options.time}
+        for part, found in reads:
+            file = Path(file_names(found.table, most=1)).name or f"the {part} data"
+            for role, name in roles.items():
+                if name in found.renamed.values():
+                    raise DataError(
+                        f"{file} has more than one column {name!r}, so that it is not clear which is the {role}; "
+                        "rename or remove the others"
+                    )
+            refuse_ambiguous(found, reads[0][1].table.names, f"the {part} data")
+            for new, old in found.renamed.items():
+                self.note("column", f"{file} has more than one column {old!r}: a later one is called {new!r}", new)
+
     def _write_typed(self, table: Table, schema: Schema) -> pa.Table:
-        arrow, junk = typed.write(self.folder / "table.arrow", table.arrow, schema, table.root)
-        for name, count in junk.items():
-            self.note(
-                "column",
-                f"{counted(count, 'cell', 'cells')} of {name!r} can be read as no number and count as missing",
-                name,
-                count,
-            )
+        arrow, lost = typed.write(self.folder / "table.arrow", table.arrow, schema, table.root)
+        self.items += notes.of_lost_cells(table, lost)
         return arrow
 
     def _check_media(
@@ -231,7 +245,8 @@ class _Work:
         if int(good.sum()) == int((given != TEST).sum()):
             return schema
         if good.sum() < MIN_ROWS:
-            raise DataError(f"only {int(good.sum())} rows can be read; at least {MIN_ROWS} are needed{_why(reasons)}")
+            said = f"only {int(good.sum())} rows can be read; at least {MIN_ROWS} are needed{_why(reasons)}"
+            raise DataError(said_of(table, said))
         override = (self.options.overrides or {}).get(schema.target)
         found = infer_target(table.take(np.flatnonzero(good)), schema.target, Meaning(override) if override else None)
         return replace(schema, task=found.task, classes=found.classes, target_reason=found.reason)
@@ -240,9 +255,9 @@ class _Work:
         name = self.options.weight
         if name is None:
             return None
-        values = np.array(typed.numbers(table.arrow.column(name))[0].to_numpy(), np.float64)
+        values = np.array(typed.numbers(table.arrow.column(name)).values.to_numpy(), np.float64)
         for row in np.flatnonzero(~(np.isfinite(values) & (values >= 0))).tolist():
-            reasons.setdefault(row, (name, "the weight is missing, negative or no number"))
+            reasons.setdefault(row, (name, "the weight is missing, negative, infinite or no number"))
         values = np.where(np.isfinite(values) & (values >= 0), values, 0)
         if not values.any():
             raise DataError(f"the weight column {name!r} holds no positive number")
@@ -302,13 +317,22 @@ class _Work:
             clusters = groups if options.time is not None else self._joined_groups(groups, clusters, usable)
         elif options.time is not None:
             clusters = np.arange(len(given))
-        at = None if options.time is None else typed.seconds(table.arrow.column(options.time))
+        at = None if options.time is None else self._times(table, given)
         strata = np.zeros(len(given), np.int64)
         strata[usable] = strata_of(schema.task, np.asarray(targets)[usable])
         learn = (given == 0).sum()
         if learn < MIN_ROWS:
-            raise DataError(f"only {learn} rows are left to learn from; at least {MIN_ROWS} are needed")
+            raise DataError(said_of(table, f"only {learn} rows are left to learn from; at least {MIN_ROWS} are needed"))
         return split(given, strata, clusters, Wishes(options.folds, options.seed), at), duplicates
+
+    def _times(self, table: Table, given: np.ndarray) -> np.ndarray:
+        """The time of each row, NaN where there is none; notes the rows to split that have none."""
+        name = self.options.time or ""
+        at = typed.seconds(table.arrow.column(name))
+        without = np.flatnonzero((given == TRAIN) & np.isnan(at))
+        if len(without):
+            self.items.append(notes.of_times(table, name, without, self.options.group is not None))
+        return at
 
     def _groups(self, table: Table) -> np.ndarray | None:
         """Codes [N] of the rows that the group column puts together; a row without a group is one of its own."""

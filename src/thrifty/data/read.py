@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from thrifty.core.errors import DataError
+from thrifty.core.errors import DataError, UsageError
 from thrifty.data.column import MEDIA, Meaning
 from thrifty.data.formats import archive, folder
 from thrifty.data.formats.kind import described, head_of, medium_of_bytes, medium_of_name, mismatch, nearest, table_kind
-from thrifty.data.table import BadRow, Origins, Table, concatenated, plain
+from thrifty.data.table import BadRow, Origins, Table, concatenated, file_names, plain
 
 PART_CODES = {"train": 0, "validation": 1, "test": 2}
 FILE, LABEL = "file", "label"
@@ -26,6 +26,7 @@ class Read:
 
     target: the column with the labels, where the source says so (class folders, labels beside the inputs).
     parts: int8 per row (0 train, 1 validation, 2 test), None when the source has no parts. notes: what to tell people.
+    renamed: the columns whose name came again in their file, {new name: name}.
     """
 
     table: Table
@@ -33,6 +34,7 @@ class Read:
     parts: np.ndarray | None = None
     bad_rows: list[BadRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(
@@ -43,12 +45,16 @@ def read(
     workspace: an existing folder for what must be unpacked; the table may point into it.
     part: what the rows are for; of a source that has a part of that name (not train) only that part is taken.
     seconds: how long a file may take to read; of one that would take longer a sample is read, and a note says so.
-    Raises DataError.
+    Raises DataError; UsageError when no source is named.
     """
+    if source is None or (isinstance(source, str) and not source.strip()):
+        raise UsageError(
+            "no data is named: the path is empty. Give a file, a folder, a glob such as 'parts/*.csv', or a table"
+        )
     found = _read_path(str(source), workspace, labelled, seconds) if _is_path(source) else _read_memory(source, part)
     if part != "train" and found.parts is not None and (found.parts == PART_CODES[part]).any():
         rows = np.flatnonzero(found.parts == PART_CODES[part])
-        found = Read(found.table.take(rows), found.target, None, found.bad_rows, found.notes)
+        found = replace(found, table=found.table.take(rows), parts=None)
     return found
 
 
@@ -57,6 +63,7 @@ def _is_path(source: Any) -> bool:
 
 
 def _read_memory(source: Any, part: str) -> Read:
+    from thrifty.data.formats.arrow_table import renamed_in
     from thrifty.data.formats.memory import from_memory
 
     found = from_memory(source, part)
@@ -64,7 +71,8 @@ def _read_memory(source: Any, part: str) -> Read:
     parts = None
     if len(found) > 1:
         parts = np.concatenate([np.full(t.arrow.num_rows, PART_CODES[t.part], np.int8) for t in found])
-    return Read(concatenated(tables), found[0].target, parts)
+    renamed = {new: old for item in found for new, old in renamed_in(item.arrow).items()}
+    return Read(concatenated(tables), found[0].target, parts, renamed=renamed)
 
 
 def _read_path(source: str, workspace: Path, labelled: bool, seconds: float | None = None) -> Read:
@@ -73,6 +81,13 @@ def _read_path(source: str, workspace: Path, labelled: bool, seconds: float | No
         if any(c in source for c in "*?["):
             return _read_glob(source, workspace, labelled, seconds)
         raise DataError(f"there is no file or folder {source}")
+    if folder.shown(source) != source:
+        raise DataError(f"the path {folder.shown(source)} is not UTF-8; rename it, or link to it by another name")
+    if not path.is_dir() and not path.is_file():
+        raise DataError(
+            f"{source} is a pipe or a device, and data is read from files alone, since it is read more than once; "
+            "write it to a file first (... > data.csv) and give that file"
+        )
     if path.is_dir():
         return _read_folder(path, path, workspace, labelled, seconds)
     if path.suffix.lower() == ".zip":
@@ -115,7 +130,8 @@ def _joined(reads: list[Read], parts: list[str] | None) -> Read:
         codes = np.concatenate(given)
     bad = [row for read in reads for row in read.bad_rows]
     notes = [note for read in reads for note in read.notes]
-    return Read(concatenated(tables), reads[0].target, codes, bad, notes)
+    renamed = {new: old for read in reads for new, old in read.renamed.items()}
+    return Read(concatenated(tables), reads[0].target, codes, bad, notes, renamed)
 
 
 def with_absolute_paths(table: Table, force: str | None = None) -> Table:
@@ -146,7 +162,9 @@ def _read_folder(path: Path, shown: Path, workspace: Path, labelled: bool, secon
         return _joined(reads, parts if set(parts) != {"train"} else None)
     if not labelled:
         listing = folder.media(path)
-        return _of_files(path, listing.files, _passed_over(listing))
+        found = _of_files(path, listing.files, _passed_over(listing))
+        found.bad_rows.extend(BadRow(file, None, "", folder.NAME_REASON) for file in sorted(listing.unnamed))
+        return found
     listing = folder.labelled(path)
     import pyarrow as pa
 
@@ -175,7 +193,11 @@ def _of_globbed(files: list[Path]) -> Read:
     import os
 
     root = Path(os.path.commonpath([str(file.parent) for file in files]))
-    return _of_files(root, [str(file.relative_to(root)) for file in files])
+    names = [str(file.relative_to(root)) for file in files]
+    found = _of_files(root, [folder.shown(name) for name in names])
+    unnamed = [folder.shown(name) for name in names if folder.shown(name) != name]
+    found.bad_rows.extend(BadRow(file, None, "", folder.NAME_REASON) for file in unnamed)
+    return found
 
 
 def _read_table(path: Path, workspace: Path, seconds: float | None) -> Read:
@@ -188,14 +210,17 @@ def _read_table(path: Path, workspace: Path, seconds: float | None) -> Read:
     if gzipped:
         unpacked = workspace / path.stem
         unpacked.write_bytes(archive.gunzip(path))
-        return Read(Table(_read_columnar(unpacked, name, workspace), path.parent, Origins((str(path),))))
-    return Read(Table(_read_columnar(path, name, workspace), path.parent, Origins((str(path),))))
+        return _read_columnar(unpacked, name, workspace, path)
+    return _read_columnar(path, name, workspace, path)
 
 
-def _read_columnar(path: Path, kind: str, workspace: Path) -> Any:
+def _read_columnar(path: Path, kind: str, workspace: Path, named: Path) -> Read:
+    """A Parquet, Arrow or Feather file; `named`: the file that people know."""
     from thrifty.data.formats import arrow_table
 
-    return arrow_table.read_parquet(path, workspace) if kind == "parquet" else arrow_table.read_arrow(path)
+    arrow = arrow_table.read_parquet(path, workspace) if kind == "parquet" else arrow_table.read_arrow(path)
+    table = Table(arrow, named.parent, Origins((str(named),)))
+    return Read(table, renamed=arrow_table.renamed_in(arrow))
 
 
 def _guessed(path: Path, head: bytes) -> tuple[str, bool]:
@@ -229,7 +254,8 @@ def _read_text(path: Path, kind: str, gzipped: bool, workspace: Path, seconds: f
         found.arrow, path.parent, Origins((str(path),), (0,), (skipped,), known=not found.sampled), json=kind == "json"
     )
     bad = [BadRow(str(path), line.row, "", line.reason) for line in found.bad]
-    return Read(table, bad_rows=bad, notes=[f"{path.name}: {note}" for note in found.notes])
+    notes = [f"{path.name}: {note}" for note in found.notes]
+    return Read(table, bad_rows=bad, notes=notes, renamed=found.renamed)
 
 
 def resolved(cells: list[Any], root: Path | None) -> list[Any]:
@@ -287,15 +313,35 @@ def read_rows(source: Any, meanings: Mapping[str, Meaning], workspace: Path) -> 
     return rows_of(found, meanings)
 
 
+def refuse_ambiguous(found: Read, names: Iterable[str], what: str) -> None:
+    """Raises DataError when a column of `names` stands in the source more than once, and not all of them are asked for.
+
+    What was learnt from data with such columns needs each of them, by the names they were given.
+    """
+    wanted = set(names)
+    for new, old in found.renamed.items():
+        if old in wanted and new not in wanted:
+            named = file_names(found.table) or what
+            raise DataError(
+                f"{named} has more than one column {old!r}, so that it is not clear which is meant; "
+                "rename or remove the others"
+            )
+
+
 def rows_of(found: Read, meanings: Mapping[str, Meaning]) -> Rows:
     """What was read as rows in the order given, the bad ones in their places. Raises DataError for a missing column."""
     names = found.table.names
     for name in meanings:
         if name not in names:
             raise DataError(f"the data has no column {name!r}, which the model needs; {nearest(name, names)}")
+    refuse_ambiguous(found, meanings, "the data")
     origins = found.table.origins
     if origins.rows is not None:
         return Rows(found.table, len(found.table), np.arange(len(found.table)), {}, dict(meanings), _files(found.table))
+    if (files := _files(found.table)) is not None:
+        unread = {bad.file: bad.reason for bad in found.bad_rows}
+        failed = {place: unread[file] for place, file in enumerate(files) if file in unread}
+        return Rows(found.table, len(files), np.arange(len(files)), failed, dict(meanings), files)
     reasons = {(bad.file, bad.row): bad.reason for bad in found.bad_rows if bad.row is not None}
     pieces, errors, offset = [], {}, 0
     ends = [*origins.starts[1:], len(found.table)]
@@ -305,7 +351,7 @@ def rows_of(found: Read, meanings: Mapping[str, Meaning]) -> Rows:
         errors.update({offset + int(row) - 1: reasons.get((file, int(row)), "cannot be read") for row in skipped})
         offset += total
     places = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
-    return Rows(found.table, offset, places, errors, dict(meanings), _files(found.table))
+    return Rows(found.table, offset, places, errors, dict(meanings))
 
 
 def _files(table: Table) -> list[str] | None:

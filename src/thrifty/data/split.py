@@ -282,9 +282,17 @@ def _fill_empty_sides(side: np.ndarray, cluster: np.ndarray, num_sides: int) -> 
 
 def _by_time(part: np.ndarray, free: np.ndarray, time: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     """The latest rows as test (from 500 rows on), those before as validation, cut between different times."""
+    known = time[free][~np.isnan(time[free])]
+    distinct = len(np.unique(known))
+    if distinct < 3:
+        said = ("no point in time that can be read", "one point in time only", "2 different points in time")[distinct]
+        without = len(free) - len(known)
+        more = f", and {without:,} of them have none that can be read" if without and distinct else ""
+        raise DataError(
+            f"the time column has {said} among the {len(free):,} rows to split{more}; at least 3 are needed. "
+            "Name another column with --time, or mend its cells"
+        )
     at = np.nan_to_num(time, nan=-np.inf)
-    if not np.isfinite(at[free]).any() or len(np.unique(at[free])) < 3:
-        raise DataError("the time column has fewer than 3 different points in time among the rows to split")
     place = dense(clusters)
     latest = np.full(int(place.max()) + 1, -np.inf)
     np.maximum.at(latest, place[free], at[free])

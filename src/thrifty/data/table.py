@@ -96,6 +96,25 @@ class Table:
         return self.origins.of(row)
 
 
+def file_names(table: Table, most: int = 2) -> str:
+    """The files that the table's rows are from, in words; "" for values in memory."""
+    origins = table.origins
+    if origins.rows is None:
+        used = [file for file, start in zip(origins.files, origins.starts, strict=True) if start <= len(table)]
+    else:
+        which = np.unique(np.searchsorted(origins.starts, origins.rows, side="right") - 1)
+        used = [origins.files[i] for i in which.tolist()]
+    used = [file for file in used if file]
+    more = f" and {len(used) - most:,} more" if len(used) > most else ""
+    return ", ".join(used[:most]) + more
+
+
+def said_of(table: Table, message: str) -> str:
+    """A message about a table with its files before it."""
+    names = file_names(table)
+    return f"{names}: {message}" if names else message
+
+
 def taken(column: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:
     """The values of the given rows, in their order; unlike Arrow's own it does not first copy the whole column."""
     import pyarrow as pa

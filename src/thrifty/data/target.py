@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,8 +15,8 @@ import numpy as np
 from thrifty.core.errors import DataError, UsageError
 from thrifty.data.column import Meaning, Task
 from thrifty.data.encode.encoder import UnreadableError
-from thrifty.data.encode.number import parse_number
-from thrifty.data.table import Table, plain, taken
+from thrifty.data.encode.number import LARGEST, parse_number
+from thrifty.data.table import Table, plain, said_of, taken
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +26,14 @@ MAX_WHOLE_VALUES = 20
 MIN_ROWS_PER_WHOLE_VALUE = 10
 _SAMPLE_ROWS = 200_000
 _BATCH_ROWS = 65_536
+_EXTREME = 20  # widths of the middle half of the labels beyond it
+_MOST_EXTREME = 0.001  # of the labels, above which they are how the numbers are spread
+_NUMBER_AS_TEXT = re.compile(
+    r"\s*\(?\s*[+\-\u2212]?\s*(?:[$\u20ac\u00a3\u00a5\u20b9]|USD|EUR|GBP|CHF|JPY|Rs\.?)?\s*[+\-\u2212]?"
+    r"(?:\d{1,3}(?:[.,'\u2019 \u00a0\u202f]\d{3})+|0|[1-9]\d*|0(?=[.,]))(?:[.,]\d+)?"
+    r"\s*(?:[%\u2030$\u20ac\u00a3\u00a5\u20b9]|USD|EUR|GBP|CHF|JPY)?\s*\)?\s*"
+)
+WRITTEN_SHARE = 0.9  # of a column's texts that look like numbers, so that it is said to hold numbers as text
 _MISSING_LABELS = frozenset(("nan", "null", "n/a", "#n/a", "<na>", "nat"))
 
 
@@ -52,9 +62,10 @@ def infer_target(table: Table, name: str, override: Meaning | None = None) -> Ta
     cells = label_cells(column, table.json)
     present = [cell for cell in cells if cell is not None]
     if not present:
-        raise DataError(f"the target {name!r} has no label at all: every cell is missing")
+        raise DataError(said_of(table, f"the target {name!r} has no label at all: every cell is missing"))
     if len(present) < MIN_ROWS:
-        raise DataError(f"there are {len(present)} rows with a label; at least {MIN_ROWS} are needed")
+        rows = "is 1 row" if len(present) == 1 else f"are {len(present)} rows"
+        raise DataError(said_of(table, f"there {rows} with a label; at least {MIN_ROWS} are needed"))
     if override is None and (labels := _label_lists(present)) is not None:
         return _multilabel(name, labels)
     if pa.types.is_timestamp(column.type) and override is None:
@@ -112,6 +123,12 @@ def _classes(name: str, present: Sequence[str], every: set[str], override: Meani
     if len(classes) == 1:
         raise DataError(f"the target {name!r} has one class only ({classes[0]!r}); there is nothing to tell apart")
     if len(classes) > len(present) / 2:
+        written = written_number(present)
+        if written is not None:
+            raise DataError(
+                f"the target {name!r} holds numbers written as text ({written}): write them as plain numbers, such as "
+                "1200.5"
+            )
         own = "every row has a class of its own" if len(classes) == len(present) else "most rows have their own"
         raise DataError(
             f"the target {name!r} has {len(classes):,} classes in {len(present):,} rows: {own}. "
@@ -227,10 +244,20 @@ def _read_number(labels: Labels, row: int, cell: str, known: dict[str, float | i
         value = _number(cell)
         if len(known) < 100_000:
             known[cell] = value
-    if math.isfinite(value) and abs(value) < 3e38:
+    if math.isfinite(value) and abs(value) < LARGEST:
         labels.values[row] = value
     else:
-        labels.problems[row] = f"the label {cell[:40]!r} is not a number"
+        labels.problems[row] = f"the label {cell[:40]!r} {_why_no_label(cell)}"
+
+
+def _why_no_label(cell: str) -> str:
+    try:
+        value = float(cell)
+    except ValueError:
+        return "is not a number"
+    if math.isnan(value):
+        return "is not a number"
+    return "is infinite" if math.isinf(value) else f"is too large: labels go up to {LARGEST:.1e}"
 
 
 def _read_list(labels: Labels, row: int, cell: str, known: dict[str, float | int | None]) -> None:
@@ -243,6 +270,35 @@ def _read_list(labels: Labels, row: int, cell: str, known: dict[str, float | int
             labels.unseen[row] = item
         else:
             labels.values[row, int(code)] = 1
+
+
+def extremes(values: np.ndarray) -> np.ndarray:
+    """The places of labels far beyond all others, int64; none where there are more than a few of them."""
+    low, high = np.quantile(values, (0.25, 0.75)) if len(values) else (0.0, 0.0)
+    reach = _EXTREME * (high - low)
+    if not reach > 0:
+        return np.zeros(0, np.int64)
+    found = np.flatnonzero((values < low - reach) | (values > high + reach))
+    return found if len(found) <= max(3, _MOST_EXTREME * len(values)) else found[:0]
+
+
+def alike(classes: Sequence[str]) -> list[tuple[str, ...]]:
+    """The classes that differ only in how they are written: in case, spaces, or the spelling of a number."""
+    found: dict[object, list[str]] = defaultdict(list)
+    for text in classes:
+        try:
+            found[float(text)].append(text)
+        except ValueError:
+            found[" ".join(text.split()).casefold()].append(text)
+    return [tuple(group) for group in found.values() if len(group) > 1]
+
+
+def written_number(texts: Sequence[str]) -> str | None:
+    """A text among those that is a number in a form for people ($1,200; 12 %; 1.234,56); None when they are others."""
+    matching = [text for text in texts if _NUMBER_AS_TEXT.fullmatch(text)]
+    if not matching or len(matching) < WRITTEN_SHARE * len(texts):
+        return None
+    return next((text.strip() for text in matching if math.isnan(_number(text))), None)
 
 
 def codes_of(classes: Sequence[str]) -> dict[str, int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,34 +20,74 @@ from thrifty.data.table import plain
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_TIMES_SHARE = 0.5  # of the texts in a column that is named as the time, to be points in time
 _EPOCH = np.datetime64("1970-01-01T00:00:00", "us")
 
 
-def numbers(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
-    """A column as float64, and how many cells are texts that are no numbers (they become missing)."""
+class Numbers(NamedTuple):
+    """A column as float64, and what became missing in it.
+
+    junk: how many cells are texts that are no numbers. infinite: the rows of infinite cells, int64.
+    """
+
+    values: pa.ChunkedArray
+    junk: int
+    infinite: np.ndarray
+
+
+@dataclass
+class Lost:
+    """What became missing in one number column: texts that are no numbers, and the rows of infinite cells."""
+
+    junk: int = 0
+    infinite: list[int] = field(default_factory=list)
+
+
+def numbers(column: pa.ChunkedArray) -> Numbers:
+    """A column as numbers; infinite ones and texts that are no numbers become missing."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if not pa.types.is_string(column.type):
         if pa.types.is_timestamp(column.type):
             column = column.cast(pa.int64())
-        return column.cast(pa.float64(), safe=False), 0
+        return _finite(column.cast(pa.float64(), safe=False), 0)
     try:
-        return pc.utf8_trim_whitespace(column).cast(pa.float64()), 0
+        return _finite(pc.utf8_trim_whitespace(column).cast(pa.float64()), 0)
     except pa.ArrowInvalid:
         pass
     values, junk = [], 0
     known: dict[str, float | None] = {}
     for cell in plain(column):
         if cell not in known:
-            try:
-                known[cell] = parse_number(cell)
-            except UnreadableError:
-                known[cell] = None
+            known[cell] = _read(cell)
         value = known[cell]
         junk += value is None
         values.append(value)
-    return pa.chunked_array([pa.array(values, pa.float64(), from_pandas=True)]), junk
+    return _finite(pa.chunked_array([pa.array(values, pa.float64(), from_pandas=True)]), junk)
+
+
+def _finite(values: pa.ChunkedArray, junk: int) -> Numbers:
+    """The values with missing ones in the place of infinite ones."""
+    import pyarrow.compute as pc
+
+    infinite = pc.is_inf(values)
+    if not pc.any(infinite).as_py():
+        return Numbers(values, junk, np.zeros(0, np.int64))
+    rows = np.flatnonzero(pc.fill_null(infinite, False).to_numpy())
+    return Numbers(pc.if_else(infinite, None, values), junk, rows)
+
+
+def _read(cell: str | None) -> float | None:
+    """A text as a number, infinite ones as they are; None when it is none."""
+    try:
+        return float(cell) if cell is not None else float("nan")
+    except ValueError:
+        pass
+    try:
+        return parse_number(cell)
+    except UnreadableError:
+        return None
 
 
 def seconds(column: pa.ChunkedArray) -> np.ndarray:
@@ -55,10 +96,10 @@ def seconds(column: pa.ChunkedArray) -> np.ndarray:
 
     if pa.types.is_string(column.type):
         cells = plain(column)
-        form = find_format([cell for cell in cells if cell])
+        form = find_format([cell for cell in cells if cell], share=_TIMES_SHARE)
         if form is not None:
             return np.array([_seconds_of(cell, form) for cell in cells])
-    return np.array(numbers(column)[0].to_numpy(), np.float64)
+    return np.array(numbers(column).values.to_numpy(), np.float64)
 
 
 def _seconds_of(cell: str | None, form: str) -> float:
@@ -84,30 +125,32 @@ def typed_schema(arrow: pa.Table, schema: Schema) -> pa.Schema:
     return pa.schema(fields)
 
 
-def batches(arrow: pa.Table, schema: Schema, root: Path | None, junk: dict[str, int]) -> Iterator[pa.RecordBatch]:
-    """The input columns in batches; `junk` counts the cells of number columns that are no numbers."""
+def batches(arrow: pa.Table, schema: Schema, root: Path | None, lost: dict[str, Lost]) -> Iterator[pa.RecordBatch]:
+    """The input columns in batches; `lost` gathers what becomes missing in number columns."""
     import pyarrow as pa
 
     target = typed_schema(arrow, schema)
     for start in range(0, arrow.num_rows, arrow_file.BATCH_ROWS):
         piece = arrow.slice(start, arrow_file.BATCH_ROWS)
         arrays = []
-        for (name, meaning), field in zip(schema.inputs.items(), target, strict=True):
+        for (name, meaning), wanted in zip(schema.inputs.items(), target, strict=True):
             column = piece.column(name)
             if meaning is Meaning.NUMBER:
-                column, found = numbers(column)
-                junk[name] = junk.get(name, 0) + found
+                column, junk, infinite = numbers(column)
+                told = lost.setdefault(name, Lost())
+                told.junk += junk
+                told.infinite += (infinite + start).tolist()
             elif meaning in MEDIA and pa.types.is_string(column.type):
                 column = pa.chunked_array([pa.array(resolved(plain(column), root), pa.string())])
-            elif column.type != field.type:
-                column = column.cast(field.type)
+            elif column.type != wanted.type:
+                column = column.cast(wanted.type)
             whole = column.combine_chunks()
             arrays.append(pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole)
         yield pa.RecordBatch.from_arrays(arrays, schema=target)
 
 
-def write(path: Path, arrow: pa.Table, schema: Schema, root: Path | None) -> tuple[pa.Table, dict[str, int]]:
-    """Writes the input columns to a file; gives them back memory-mapped, and the junk per number column."""
-    junk: dict[str, int] = {}
-    arrow_file.write(path, typed_schema(arrow, schema), batches(arrow, schema, root, junk))
-    return arrow_file.open_mapped(path), {name: count for name, count in junk.items() if count}
+def write(path: Path, arrow: pa.Table, schema: Schema, root: Path | None) -> tuple[pa.Table, dict[str, Lost]]:
+    """Writes the input columns to a file; gives them back memory-mapped, and what became missing per number column."""
+    lost: dict[str, Lost] = {}
+    arrow_file.write(path, typed_schema(arrow, schema), batches(arrow, schema, root, lost))
+    return arrow_file.open_mapped(path), lost

@@ -78,3 +78,36 @@ def test_quantile_scales_make_a_skewed_column_normal() -> None:
     assert abs(values.mean()) < 0.02
     assert abs(values.std() - 1) < 0.03
     assert (np.diff(values[np.argsort(skewed)]) >= 0).all()
+
+
+INFINITE = [float("inf"), float("-inf"), np.float32("inf"), "inf", " -Infinity", "1e400", 10**400]
+
+
+@pytest.mark.parametrize("cell", INFINITE)
+@pytest.mark.parametrize("scale", ["none", "standard", "quantile"])
+def test_an_infinite_cell_counts_as_a_missing_one(cell: object, scale: str) -> None:
+    fitted = [Number.fit({"a": [1, 2, 3, one, 5]}, ["a"], scale) for one in (cell, None)]
+    assert fitted[0].to_json() == fitted[1].to_json()
+    values = fitted[0].encode({"a": [cell, None, 4]})[0]["values"]
+    np.testing.assert_array_equal(values[0], values[1])
+
+
+def test_finite_cells_beyond_float32_stay_the_largest_that_there_is() -> None:
+    values = Number(("a",)).encode({"a": [1e39, "-1e300", 10**100]})[0]["values"][:, 0]
+    largest = np.finfo(np.float32).max
+    assert values.tolist() == [largest, -largest, largest]
+
+
+@pytest.mark.parametrize("far", [1e9, -1e300])
+def test_one_value_far_from_all_others_does_not_set_the_standard_scale(far: float) -> None:
+    ordinary = np.random.default_rng(0).normal(size=200).tolist()
+    values = Number.fit({"a": [*ordinary, far]}, ["a"], "standard").encode({"a": ordinary})[0]["values"]
+    assert 0.5 < values.std() < 1.5
+
+
+def test_the_standard_scale_of_an_ordinary_column_is_its_mean_and_deviation() -> None:
+    rng = np.random.default_rng(0)
+    columns = {"a": rng.normal(3, 2, 5000), "b": rng.exponential(size=5000), "c": rng.random(5000) < 0.005}
+    fitted = Number.fit({name: cells.tolist() for name, cells in columns.items()}, list(columns), "standard")
+    np.testing.assert_allclose(fitted.mean_D, [cells.mean() for cells in columns.values()])
+    np.testing.assert_allclose(fitted.spread_D, [cells.std() for cells in columns.values()])

@@ -202,3 +202,8 @@ def test_lines_made_of_traps_never_take_good_rows_with_them(lines: list[str]):
     found = read(data.encode())
     assert found.arrow.to_pydict()["a"][:3] == ["7", "7", "7"]
     assert sum(row == ("7", "8", "9") for row in zip(*found.arrow.to_pydict().values())) >= 5
+
+
+def test_names_that_come_again_are_told_with_what_they_became():
+    assert read(b"a,b, a ,a,,\n1,2,3,4,5,6\n").renamed == {"a_2": "a", "a_3": "a"}
+    assert read(b"a,b\n1,2\nragged\n").renamed == {}

@@ -3,6 +3,7 @@
 Shapes: N rows, D numbers (one a column, then one a column that had missing values where these are indicated), Q points.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -17,15 +18,22 @@ LARGEST = float(np.finfo(np.float32).max)
 MISSING_TEXTS = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "--", ".", "missing", "<na>", "#n/a"})
 _WORDS = {"true": 1.0, "false": 0.0}
 _CLIP = 10.0  # standard deviations
+_FEW = 0.01  # of the values at each end, which may not set the scale
+_REACH = 2.0  # how far from the others those may lie, in widths of the others
+_MIN_ROWS_FOR_ENDS = 20
 _SCALES = ("none", "standard", "quantile")
 
 
 def parse_number(value: Any) -> float:
-    """A cell as a number: NaN when it is missing (MISSING_TEXTS too). Raises UnreadableError for any other text."""
+    """A cell as a number: NaN when it is missing (MISSING_TEXTS too) or infinite.
+
+    Raises UnreadableError for any other text.
+    """
     if value is None:
         return float("nan")
     try:
-        return float(value)
+        number = float(value)
+        return float("nan") if math.isinf(number) else number
     except (TypeError, ValueError, OverflowError):
         pass
     text = value.strip().lower() if isinstance(value, str) else None
@@ -35,13 +43,13 @@ def parse_number(value: Any) -> float:
         return float("nan")
     if text in _WORDS:
         return _WORDS[text]
-    if isinstance(value, int):
-        return LARGEST if value > 0 else -LARGEST
+    if isinstance(value, int):  # larger than any float
+        return float("nan")
     raise UnreadableError(f"{str(value)[:60]!r} is not a number")
 
 
 def parse_numbers(values: Sequence[Any], column: str) -> tuple[np.ndarray, list[Problem]]:
-    """A column as float64 [N] with NaN for what is missing or unreadable, within float32's range."""
+    """A column as float64 [N] with NaN for what is missing, infinite or unreadable, within float32's range."""
     problems: list[Problem] = []
     try:
         parsed_N = np.array(values, dtype=np.float64)
@@ -54,6 +62,7 @@ def parse_numbers(values: Sequence[Any], column: str) -> tuple[np.ndarray, list[
                 problems.append(Problem(row, column, str(error)))
     if parsed_N.ndim != 1:
         raise UnreadableError(f"column {column!r} holds lists, not numbers")
+    parsed_N[np.isinf(parsed_N)] = np.nan
     return np.clip(parsed_N, -LARGEST, LARGEST), problems
 
 
@@ -75,7 +84,8 @@ class Number:
     """Columns of numbers as `values` float32 [N,D].
 
     scale: `none` leaves them, with NaN for missing; `standard` sets the missing to the median, takes the mean away,
-    divides by the standard deviation and clips at 10; `quantile` maps each column's distribution to the normal one.
+    divides by the standard deviation and clips at 10, where a few values far from all others do not count for mean and
+    deviation; `quantile` maps each column's distribution to the normal one.
     Both append an indicator (0 or 1) for every column that had missing values when fitted.
     """
 
@@ -103,14 +113,15 @@ class Number:
         missing_ND = np.isnan(raw_ND)
         middle_D = np.array([np.median(c[~m]) if not m.all() else 0.0 for c, m in zip(raw_ND.T, missing_ND.T)])
         filled_ND = np.where(missing_ND, middle_D, raw_ND)
-        spread_D = filled_ND.std(axis=0)
+        near_ND = _near(filled_ND)
+        spread_D = near_ND.std(axis=0)
         spread_D[~(spread_D > 1e-12 * np.maximum(1.0, np.abs(middle_D)))] = 1.0
         points_DQ = np.zeros((0, 0))
         if scale == "quantile":
             shares_Q = (np.arange(num_points) + 0.5) / num_points
             points_DQ = np.quantile(filled_ND, shares_Q, axis=0).T
         indicated = tuple(int(i) for i in np.flatnonzero(missing_ND.any(axis=0)))
-        return cls(tuple(names), scale, indicated, middle_D, filled_ND.mean(axis=0), spread_D, points_DQ)
+        return cls(tuple(names), scale, indicated, middle_D, near_ND.mean(axis=0), spread_D, points_DQ)
 
     def encode(self, columns: Columns, threads: int = 1) -> tuple[Arrays, list[Problem]]:
         raw_ND, problems = parse_matrix(columns, self.columns)
@@ -158,6 +169,18 @@ class Number:
         points_DQ = np.asarray(value.get("points", np.zeros((0, 0))), np.float64)
         columns, indicated = tuple(value["columns"]), tuple(value["indicated"])
         return cls(columns, scale, indicated, middle_D, mean_D, spread_D, points_DQ)
+
+
+def _near(values_ND: np.ndarray) -> np.ndarray:
+    """The values, those few at either end of a column that lie far from all others moved nearer."""
+    num_rows = len(values_ND)
+    if num_rows < _MIN_ROWS_FOR_ENDS:
+        return values_ND
+    few = max(2, math.ceil(_FEW * num_rows))
+    ends_ND = np.partition(values_ND, (few, num_rows - 1 - few), axis=0)
+    low_D, high_D = ends_ND[few], ends_ND[num_rows - 1 - few]
+    reach_D = np.where(high_D > low_D, _REACH * (high_D - low_D), np.inf)
+    return np.clip(values_ND, low_D - reach_D, high_D + reach_D)
 
 
 def _normal_quantiles(num_points: int) -> np.ndarray:

@@ -62,16 +62,16 @@ def _parse_text(text: str, format: str) -> datetime | None:  # noqa: A002
         return datetime.fromtimestamp(float(text), UTC).replace(tzinfo=None)
 
 
-def find_format(values: Sequence[Any], sample: int = 200) -> str | None:
+def find_format(values: Sequence[Any], sample: int = 200, share: float = 0.95) -> str | None:
     """The format that most texts of an even sample have: "" for ISO 8601 (or no text at all), None when none fits.
 
-    A format fits when at least 95 % of the texts that are not missing have it. Plain numbers do not count as ISO.
+    A format fits when at least `share` of the texts that are not missing have it. Plain numbers do not count as ISO.
     """
     step = max(1, len(values) // sample)
     texts = [v.strip() for v in values[::step] if isinstance(v, str) and v.strip().lower() not in MISSING_TEXTS]
     if not texts:
         return ""
-    best, best_count = None, 0.95 * len(texts) - 1e-9
+    best, best_count = None, share * len(texts) - 1e-9
     for form in ("", *FORMATS):
         count = sum(_has_format(text, form) for text in texts)
         if count > best_count or (best is None and count >= best_count):

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from thrifty.core.errors import DataError
 from thrifty.data.formats import arrow_file
-from thrifty.data.formats.csv_text import unique_names
+from thrifty.data.formats.csv_text import renamed, unique_names
 from thrifty.data.formats.kind import head_of, mismatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_RENAMED = b"thrifty.renamed"  # in a schema's metadata: JSON of the columns whose name came again
 IN_MEMORY_BYTES = 256 << 20  # larger files go to an Arrow file in the workspace first
 
 
@@ -74,12 +75,22 @@ def flat(arrow: pa.Table) -> pa.Table:
     """The table with unique names and plain types: string, int64, float64, bool, timestamp[us], date32, binary.
 
     A struct of `bytes` and `path` (an image or sound of Hugging Face) becomes bytes, or the path; lists and other
-    structs become JSON text.
+    structs become JSON text. `renamed_in` tells of names that came again.
     """
     import pyarrow as pa
 
     columns = [_flat_column(column) for column in arrow.columns]
-    return pa.table(columns, names=list(unique_names([str(n) for n in arrow.column_names])))
+    names = [str(name) for name in arrow.column_names]
+    again = {**renamed_in(arrow), **renamed(names)}
+    metadata = {_RENAMED: json.dumps(again).encode()} if again else None
+    schema = pa.schema(list(zip(unique_names(names), (c.type for c in columns), strict=True)), metadata)
+    return pa.table(columns, schema=schema)
+
+
+def renamed_in(arrow: pa.Table) -> dict[str, str]:
+    """The columns of a flat table whose name had come before, {name: the name as it was given}."""
+    found: dict[str, str] = json.loads((arrow.schema.metadata or {}).get(_RENAMED, b"{}"))
+    return found
 
 
 def _flat_column(column: pa.ChunkedArray) -> pa.ChunkedArray:

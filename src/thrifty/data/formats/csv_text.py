@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -33,12 +33,16 @@ _PLAIN_OR_COMMA = r"^\s*[+-]?\d+(,\d+)?([eE][+-]?\d+)?\s*$"
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file is written. `start`: bytes before the header line (a byte order mark, a `sep=` line)."""
+    """How a file is written. `start`: bytes before the header line (a byte order mark, a `sep=` line).
+
+    renamed: as `renamed` gives it.
+    """
 
     delimiter: str
     names: tuple[str, ...]
     start: int
     header_lines: int
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 class BadLine(NamedTuple):
@@ -50,12 +54,16 @@ class BadLine(NamedTuple):
 
 @dataclass
 class Read:
-    """Text columns, the rows left out, and notes on how the file was read; `sampled` when not all of it was."""
+    """Text columns, the rows left out, and notes on how the file was read; `sampled` when not all of it was.
+
+    renamed: the columns whose name came again, {new name: name in the file}.
+    """
 
     arrow: pa.Table
     bad: list[BadLine] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     sampled: bool = False
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_csv(data: bytes, path: Path) -> Read:
@@ -65,8 +73,8 @@ def read_csv(data: bytes, path: Path) -> Read:
     dialect = sniff(data[: 1 << 20], path)
     arrow = _fast(data, dialect)
     if arrow is not None:
-        return Read(decimal_points(arrow, dialect), [], notes)
-    read = Read(empty_table(dialect), [], notes)
+        return Read(decimal_points(arrow, dialect), [], notes, renamed=dialect.renamed)
+    read = Read(empty_table(dialect), [], notes, renamed=dialect.renamed)
     batches = list(careful(io.BytesIO(data), dialect, read))
     import pyarrow as pa
 
@@ -129,7 +137,7 @@ def sniff(head: bytes, path: Path) -> Dialect:
     if any("\ufffd" in name for name in names):
         raw = next((line for line in head[start:].split(b"\n") if line.strip()), b"")
         names = next(csv.reader([raw.decode("cp1252", errors="replace").replace("\r", "")], delimiter=delimiter))
-    return Dialect(delimiter, unique_names(names), start, skipped + reader.line_num)
+    return Dialect(delimiter, unique_names(names), start, skipped + reader.line_num, renamed(names))
 
 
 def _delimiter(lines: list[str], path: Path) -> str:
@@ -170,6 +178,13 @@ def unique_names(names: list[str]) -> tuple[str, ...]:
         taken.add(unique)
         out.append(unique)
     return tuple(out)
+
+
+def renamed(names: list[str]) -> dict[str, str]:
+    """What `unique_names` calls the columns whose name came before, {new name: name}."""
+    return {
+        new: raw.strip() for raw, new in zip(names, unique_names(names), strict=True) if raw.strip() not in ("", new)
+    }
 
 
 def text_schema(dialect: Dialect) -> pa.Schema:

@@ -15,6 +15,7 @@ PARTS = {
     "train": "train", "training": "train", "test": "test", "testing": "test", "val": "validation",
     "valid": "validation", "validation": "validation", "dev": "validation",
 }  # fmt: skip
+NAME_REASON = "the file's name is not UTF-8: rename it"
 _TEXT_ENDINGS = (".txt", ".md", ".xml", ".html", ".yaml", ".yml", ".toml", ".py", ".log", ".gz", ".zip")
 _NOT_DATA = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini", "Icon\r"))
 
@@ -24,7 +25,7 @@ class Listing:
     """The media of a folder, sorted by path relative to it ("/" between names).
 
     labels, parts: per file, None where it has none. left_out: (file, reason) of files that are no rows. others: files
-    of other kinds, passed over.
+    of other kinds, passed over. unnamed: those of `files` whose real name is not UTF-8; here it is shown with marks.
     """
 
     root: Path
@@ -33,23 +34,33 @@ class Listing:
     parts: list[str] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    unnamed: frozenset[str] = frozenset()
 
 
 def media(root: Path) -> Listing:
     """Every image or sound below a folder, hidden files passed over. Raises DataError when there is none."""
     files: list[str] = []
     others: list[str] = []
+    unnamed: set[str] = set()
     for relative, path in _walk(root):
         name = relative.rpartition("/")[2]
         medium = medium_of_name(name)
         if medium is None and table_kind(Path(name)) is None and not _is_plain_text_name(name):
             medium = _sniffed(path)
-        (others if medium is None else files).append(relative)
+        known = shown(relative)
+        if known != relative and medium is not None:
+            unnamed.add(known)
+        (others if medium is None else files).append(known)
     if not files:
         raise DataError(
             f"{root} holds no image, sound or table" + (f" among its {len(others)} files" if others else "")
         )
-    return Listing(root, sorted(files), others=sorted(others))
+    return Listing(root, sorted(files), others=sorted(others), unnamed=frozenset(unnamed))
+
+
+def shown(name: str) -> str:
+    """A file's name with marks in the place of bytes that are not UTF-8."""
+    return name if name.isascii() else name.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
 
 
 def labelled(root: Path) -> Listing:
@@ -62,10 +73,15 @@ def labelled(root: Path) -> Listing:
     tops = {names[0] for names in split if len(names) > 1}
     in_parts = bool(tops) and all(top.lower() in PARTS for top in tops) and any(len(n) > 2 for n in split)
     kept = []
+    unread: set[str] = set()  # classes of files that are left out for their names
     for file, names in zip(listing.files, split, strict=True):
         below = names[1:] if in_parts and len(names) > 1 else names
         if len(below) < 2 or (in_parts and len(names) < 2):
             listing.left_out.append((file, "missing label: the file lies outside of the class folders"))
+            continue
+        if file in listing.unnamed:
+            listing.left_out.append((file, NAME_REASON))
+            unread.add(below[0])
             continue
         kept.append(file)
         listing.labels.append(below[0])
@@ -75,6 +91,9 @@ def labelled(root: Path) -> Listing:
             f"{root} has no label: its {len(listing.files)} files lie in no folder per class. "
             "Put each class's files into a folder with the class's name, or give a table with a target column"
         )
+    if len(set(listing.labels)) < 2 and unread - set(listing.labels):
+        first = min(listing.unnamed)
+        raise DataError(f"{root} has names that are not UTF-8, such as {first}: rename them")
     listing.files = kept
     _one_medium(listing)
     return listing
@@ -89,10 +108,24 @@ def _one_medium(listing: Listing) -> None:
     main = counts.most_common(1)[0][0]
     reason = "a sound in a folder of images" if main == "image" else "an image in a folder of sounds"
     keep = [i for i, kind in enumerate(kinds) if kind == main]
+    if len({listing.labels[i] for i in keep}) < 2 <= len(set(listing.labels)):
+        said = " and ".join(
+            f"{counts[kind]:,} {word} ({_classes_of(listing, kinds, kind)})"
+            for kind, word in (("image", "images"), ("audio", "sounds"))
+        )
+        raise DataError(
+            f"{listing.root} mixes images and sounds: {said}. The files of a folder must be of one kind; give a folder "
+            "with classes of images, or one with classes of sounds"
+        )
     listing.left_out += [(listing.files[i], reason) for i, kind in enumerate(kinds) if kind != main]
     listing.files = [listing.files[i] for i in keep]
     listing.labels = [listing.labels[i] for i in keep]
     listing.parts = [listing.parts[i] for i in keep]
+
+
+def _classes_of(listing: Listing, kinds: list[str | None], kind: str) -> str:
+    names = sorted({str(label) for label, one in zip(listing.labels, kinds, strict=True) if one == kind})
+    return ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
 def _unwrapped(listing: Listing) -> Listing:
@@ -106,7 +139,9 @@ def _unwrapped(listing: Listing) -> Listing:
             return listing
         cut = len(top) + 1
         others = [other[cut:] for other in listing.others if other.startswith(top + "/")]
-        listing = Listing(listing.root / top, [file[cut:] for file in listing.files], others=others)
+        unnamed = frozenset(file[cut:] for file in listing.unnamed)
+        files = [file[cut:] for file in listing.files]
+        listing = Listing(listing.root / top, files, others=others, unnamed=unnamed)
 
 
 def _walk(root: Path) -> Iterator[tuple[str, str]]:

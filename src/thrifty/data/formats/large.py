@@ -56,7 +56,7 @@ def read_csv(path: Path, gzipped: bool, workspace: Path, seconds: float | None =
         if share < 1:
             ranges = _stretches(plain, mark, share, size)
             notes.append(f"a sample of {share:.1%} of the file was read ({size / 1e6:,.0f} MB) to keep the budget")
-    read = csv_text.Read(csv_text.empty_table(dialect), [], notes, sampled=bool(notes))
+    read = csv_text.Read(csv_text.empty_table(dialect), [], notes, bool(notes), dialect.renamed)
     if not _stream(plain, ranges, dialect, target, read):
         with plain.open("rb") as file:
             source: Any = io.BufferedReader(_Ranges(file, ranges), 1 << 20)

@@ -41,7 +41,7 @@ def from_memory(source: Any, part: str = "train") -> list[InMemory]:
     if isinstance(source, Mapping):
         return [InMemory(part, _from_columns(source))]
     if isinstance(source, np.ndarray):
-        return [InMemory(part, _inputs(source))]
+        return [InMemory(part, _inputs(_as_array(source)))]
     if module in ("pandas", "pyarrow", "polars") or hasattr(source, "__arrow_c_stream__"):
         return [InMemory(part, from_interface(source))]
     if isinstance(source, Iterable) and not isinstance(source, (str, bytes)):
@@ -78,6 +78,8 @@ def _plain(value: Any) -> Any:
         value = value.astype("datetime64[us]").item()
     if isinstance(value, (datetime, date)):
         return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
+    if isinstance(value, (complex, np.complexfloating)):
+        raise DataError(f"{value} is a complex number; give its real and its imaginary part as columns")
     if isinstance(value, np.generic):
         return value.item()
     if hasattr(value, "save") and hasattr(value, "convert"):  # a Pillow image
@@ -88,6 +90,9 @@ def _plain(value: Any) -> Any:
 
 
 def _from_columns(source: Mapping[str, Any]) -> pa.Table:
+    for name, values in source.items():
+        if not hasattr(values, "__len__") or not hasattr(values, "__iter__") or isinstance(values, (str, bytes)):
+            raise DataError(f"the column {str(name)!r} is of type {type(values).__name__}; give a list of its values")
     sizes = {len(values) for values in source.values()}
     if len(sizes) > 1:
         raise DataError("the columns differ in length: " + ", ".join(f"{k} {len(v)}" for k, v in source.items()))
@@ -99,13 +104,13 @@ def _from_pair(inputs: Any, labels: Any, part: str) -> InMemory:
     import pyarrow as pa
 
     arrow = (
-        _inputs(np.asarray(inputs))
+        _inputs(_as_array(inputs))
         if isinstance(inputs, (np.ndarray, list)) and not _are_rows(inputs)
         else (from_memory(inputs, part)[0].arrow)
     )
     if hasattr(labels, "to_numpy"):
         labels = labels.to_numpy()
-    labels = np.asarray(labels) if not isinstance(labels, list) or not _is_nested(labels) else labels
+    labels = _as_array(labels) if not isinstance(labels, list) or not _is_nested(labels) else labels
     cells: list[Any]
     if isinstance(labels, np.ndarray) and labels.ndim == 2 and labels.shape[1] > 1:
         cells = [np.flatnonzero(row).tolist() for row in labels]
@@ -118,6 +123,20 @@ def _from_pair(inputs: Any, labels: Any, part: str) -> InMemory:
         name += "_"
     column = from_objects([{name: cell} for cell in cells]) if cells else pa.table({name: pa.array([], pa.string())})
     return InMemory(part, flat(arrow.append_column(name, column.column(name))), name)
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """Values as an array. Raises DataError for lists of different lengths, and for complex numbers."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise DataError(
+            "the lists in the data differ in length or depth, so that they are no array; give each row as many values, "
+            "or a list of dicts, {column: value}"
+        ) from error
+    if array.dtype.kind == "c":
+        raise DataError(f"the array holds complex numbers ({array.dtype}); give real and imaginary parts as columns")
+    return array
 
 
 def _are_rows(inputs: Any) -> bool:
@@ -139,9 +158,15 @@ def _inputs(array: np.ndarray) -> pa.Table:
         name = "text" if any(isinstance(v, str) for v in cells) else "x0"
         return flat(from_objects([{name: cell} for cell in cells]))
     if array.ndim == 2:
-        columns = [
-            pa.array([_plain(v) for v in c] if array.dtype == object else np.ascontiguousarray(c)) for c in array.T
-        ]
+        try:
+            columns = [
+                pa.array([_plain(v) for v in c] if array.dtype == object else np.ascontiguousarray(c)) for c in array.T
+            ]
+        except pa.ArrowException as error:
+            raise DataError(
+                f"an array of shape {array.shape} and type {array.dtype} cannot be read as a table: {error}; "
+                "give numbers, texts or points in time"
+            ) from error
         return flat(pa.table(columns, names=[f"x{i}" for i in range(array.shape[1])]))
     if array.ndim in (3, 4) and array.dtype.kind in "uifb":
         images = array if array.dtype == np.uint8 else _as_pixels(array)
