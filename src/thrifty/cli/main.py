@@ -246,9 +246,10 @@ def predict(
 def evaluate(run: RunPath, data: Data, json: Json = False) -> None:
     """Score the model on labelled data."""
     from thrifty.api import evaluate as evaluate_data
-    from thrifty.cli.show import print_json, print_metrics
+    from thrifty.cli.show import print_json, print_metrics, warnings_as_lines
 
-    found = evaluate_data(run, data)
+    with warnings_as_lines():
+        found = evaluate_data(run, data)
     if json:
         print_json(found)
     else:
