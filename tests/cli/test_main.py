@@ -6,7 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from linear_model import model_of
+
+from thrifty.data.column import Column, Meaning, Schema, Task
+from thrifty.exporting.artifact import Member, assemble
 
 
 def thrifty(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -51,3 +56,41 @@ def test_inspect_says_the_task_first_and_prints_json_alone(data):
     assert max(map(len, shown.splitlines())) <= 80
     found = json.loads(thrifty("inspect", "rows.csv", "--target", "label", "--json", cwd=data).stdout)
     assert [column["name"] for column in found["columns"]] == ["n", "m"]
+
+
+def unread(*words: str, cwd: Path) -> tuple[int, str]:
+    """The exit code, and what is on stderr, of a command that writes to a pipe which nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        command = [sys.executable, "-m", "thrifty", *words]
+        done = subprocess.run(command, cwd=cwd, stdout=writer, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writer)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", "rows.csv", "--target", "label"],
+        ["inspect", "rows.csv", "--target", "label", "--json"],
+        ["predict", "artifact", "rows.csv"],
+        ["predict", "artifact", "many.csv"],
+        ["--help"],
+    ],
+)
+def test_a_pipe_that_nobody_reads_ends_a_command_quietly(data, words):
+    if "predict" in words and not (data / "artifact").exists():
+        schema = Schema(
+            (Column("n", Meaning.NUMBER, ""), Column("m", Meaning.NUMBER, "")), "label", Task.BINARY, ("a", "b")
+        )
+        assemble([Member(model_of(data / "model", np.eye(2), ("n", "m")))], schema, data / "artifact")
+        (data / "many.csv").write_text("n,m\n" + "1,2\n" * 5000)
+    assert unread(*words, cwd=data) == (0, "")
+
+
+def test_a_failure_keeps_its_exit_code_though_nobody_reads(data):
+    code, said = unread("predict", "nothing", "rows.csv", cwd=data)
+    assert code == 2
+    assert said.startswith("thrifty: there is no run directory")

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import threading
 from pathlib import Path
@@ -48,6 +49,8 @@ def test_the_manifest_tells_what_a_row_needs(tmp_path: Path) -> None:
     assert manifest["columns"] == {"a": "number", "b": "number"}
     assert (manifest["task"], manifest["target"], manifest["classes"]) == ("binary", "y", ["no", "yes"])
     assert (manifest["rows"], manifest["threads"], manifest["decision"]) == ("table", 2, None)
+    digest = hashlib.sha256((folder / "head.onnx").read_bytes()).hexdigest()
+    assert manifest["files"] == {"head.onnx": digest}
 
 
 def test_the_artifact_there_is_replaced_in_one_step_and_stays_when_the_new_one_fails(tmp_path: Path) -> None:

@@ -6,14 +6,17 @@ import torch
 from linear_model import model_of
 
 from thrifty.core.files import read_json
+from thrifty.data.column import Column, Meaning, Schema, Task
 from thrifty.data.encode.image import Image
 from thrifty.data.encode.number import Number
+from thrifty.exporting.artifact import Member, assemble
 from thrifty.exporting.onnx import export_module
 from thrifty.exporting.quantize import quantize
 from thrifty.models.networks.image import ImageNetwork
 from thrifty.models.onnx_graph import OnnxGraph
 from thrifty.runtime.graph import Graph
 from thrifty.runtime.nodes import encoder_node, onnx_node, write_model
+from thrifty.runtime.predictor import Predictor
 
 RNG = np.random.default_rng(0)
 
@@ -72,6 +75,23 @@ def test_products_and_tables_become_int8_and_rows_stay_the_same_alone(tmp_path: 
     assert made.bytes_after < 0.4 * made.bytes_before
     assert compare(folder, made.folder, columns, 30) < 0.05
     assert read_json(made.folder / "model.json") == read_json(folder / "model.json")
+
+
+def test_a_quantized_artifact_has_the_digests_of_its_own_files(tmp_path: Path) -> None:
+    names = tuple(f"c{i}" for i in range(300))
+    model = model_of(tmp_path / "model", RNG.normal(size=(300, 100)), names)
+    schema = Schema(
+        tuple(Column(name, Meaning.NUMBER, "") for name in names), "y", Task.MULTICLASS, tuple(map(str, range(100)))
+    )
+    folder = assemble([Member(model)], schema, tmp_path / "artifact")
+    columns = {name: RNG.normal(size=30).tolist() for name in names}
+    made, why = quantize(folder, tmp_path / "small", columns, 30)
+    assert made is not None, why
+    before, after = (read_json(place / "artifact.json") for place in (folder, made.folder))
+    assert after["files"] != before["files"]
+    assert {**after, "files": None} == {**before, "files": None}
+    row = {name: values[0] for name, values in columns.items()}
+    assert Predictor.load(made.folder).predict([row])[0]["error"] is None
 
 
 def test_a_small_model_is_left_alone_and_the_reason_said(tmp_path: Path) -> None:

@@ -150,6 +150,93 @@ def test_a_folder_nested_or_flat_is_predicted_file_by_file(image_model: Path, tm
     assert alone[0]["probability:x"] == pytest.approx(by_file["b/1.png"]["probability:x"], abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "frame"])
+def test_a_table_with_a_column_of_files_is_predicted_by_a_model_of_a_folder(
+    image_model: Path, tmp_path: Path, kind: str
+) -> None:
+    inputs = (Column("file", Meaning.IMAGE, ""),)
+    assemble(
+        [Member(image_model)], Schema(inputs, "label", Task.BINARY, ("x", "y"), folder=True), tmp_path / "artifact"
+    )
+    predictor = Predictor.load(tmp_path)
+    folder = pictures(tmp_path / "data")
+    files = ["b/1.png", "a/broken.png", "a/deep/0.png", "b/missing.png"]
+    table: object = folder / f"rows.{kind}"
+    if kind == "csv":
+        table.write_text("n,file\n" + "".join(f"{n},{file}\n" for n, file in enumerate(files)) + "4,b/0.png,more\n")
+    elif kind == "jsonl":
+        table.write_text("".join(json.dumps({"file": file}) + "\n" for file in files))
+    else:
+        table = pytest.importorskip("pandas").DataFrame({"file": [str(folder / file) for file in files]})
+    stream = io.StringIO()
+    predict_to(predictor, table, stream)
+    found = list(csv.DictReader(stream.getvalue().splitlines()))
+    said = [row["file"].removeprefix(f"{folder}/") for row in found]
+    assert said == [*files, *([""] if kind == "csv" else [])]
+    assert [bool(row["error"]) for row in found] == [False, True, False, True, *([True] if kind == "csv" else [])]
+    alone = predictor.predict([{"file": str(folder / "b" / "1.png")}])
+    assert float(found[0]["probability:x"]) == pytest.approx(alone[0]["probability:x"], abs=1e-6)
+
+
+@pytest.mark.parametrize("given", ["in.csv", "link.csv", "*.csv", ".", "**/*.csv"])
+def test_predictions_never_take_the_place_of_what_is_read(
+    run: Path, tmp_path: Path, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = "text,a,b\nred fox,1,2\n"
+    Path("in.csv").write_text(content)
+    Path("link.csv").symlink_to("in.csv")
+    with pytest.raises(UsageError, match=r"in\.csv is data to predict, which would be overwritten"):
+        predict_to(Predictor.load(run), given, Path("in.csv"))
+    assert Path("in.csv").read_text() == content
+    predict_to(Predictor.load(run), "in.csv", Path("out.csv"))
+    predict_to(Predictor.load(run), "in.csv", Path("out.csv"))
+
+
+def test_one_row_or_no_data_at_all_is_told_how_to_be_given(run: Path) -> None:
+    predictor = Predictor.load(run)
+    (row,) = text_rows(1)
+    series = pytest.importorskip("pandas").Series(row)
+    for rows, said in [
+        (row, r"one dict whose 'text' is a str: put it in a list, predict\(\[row\]\)"),
+        ({"a": 1.0, "b": 2}, "one dict whose 'a' is a float"),
+        ({"a": np.float32(1), "b": 2}, "one dict whose 'a' is a float32"),
+        (series, "not a Series"),
+        (None, "not None"),
+        (3, "not 3"),
+    ]:
+        with pytest.raises(UsageError, match=said):
+            predictor.predict(rows)
+        with pytest.raises(UsageError, match=said):
+            predict_to(predictor, rows, io.StringIO())
+    assert len(predictor.predict({"text": ["x", "y"], "a": [1, 2], "b": np.array([3, 4])})) == 2
+
+
+@pytest.mark.parametrize("cell", [[1, 2], (1.0,), [], np.array([1.0, 2.0]), [[1], [2]]])
+def test_a_list_where_a_number_must_be_is_that_row_s_error_alone(run: Path, cell: object) -> None:
+    predictor = Predictor.load(run)
+    rows = text_rows(1030)
+    for row in (2, *range(1024, 1030)):
+        rows[row] = {**rows[row], "a": cell}
+    for some, wrong in (([0, 1, 2], [2]), ([2], [2]), (range(1030), [2, *range(1024, 1030)])):
+        found = predictor.predict([rows[row] for row in some])
+        errors = {row: answer["error"] for row, answer in zip(some, found) if answer["error"] is not None}
+        assert list(errors) == wrong
+        assert all(said.startswith("a: ") and said.endswith("is not a number") for said in errors.values())
+
+
+@pytest.mark.parametrize("threads", ["x", -1, 0, 1.5, True, 10**6])
+def test_a_number_of_threads_that_is_none_is_wrong_use(run: Path, threads: object) -> None:
+    with pytest.raises(UsageError, match="threads must be a whole number of 1 to 1024"):
+        Predictor.load(run, threads=threads)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"run"])
+def test_a_path_that_is_none_is_wrong_use(path: object) -> None:
+    with pytest.raises(UsageError, match="no path of a run directory or an artifact"):
+        Predictor.load(path)
+
+
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 def test_predictions_are_written_by_the_ending_a_line_for_each_row(run: Path, tmp_path: Path, ending: str) -> None:
     predictor = Predictor.load(run)
@@ -239,7 +326,7 @@ def test_probabilities_stay_finite_for_any_scores() -> None:
     [
         ({"format": 99, "thrifty": "7.0"}, "format 99, made by Thrifty 7.0"),
         ({"format": None}, "no format number"),
-        ({"members": None}, "damaged"),
+        ({"members": None}, "artifact.json is damaged: the field members"),
     ],
 )
 def test_an_artifact_of_another_format_or_damaged_is_refused(

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import warnings
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from thrifty.core.errors import DataError
+from thrifty.core.errors import DataError, StoreError
 from thrifty.core.files import read_json
+from thrifty.core.run_directory import open_run
 from thrifty.data.column import Meaning, Task
-from thrifty.data.read import read, rows_of
-from thrifty.data.target import read_labels
+from thrifty.data.read import PART_CODES, Read, Rows, read, rows_of
+from thrifty.data.target import Labels, read_labels
 from thrifty.evaluation.decisions import Decision
 from thrifty.evaluation.findings import Part
 from thrifty.evaluation.metrics import choose_metric
-from thrifty.evaluation.report import evaluation
+from thrifty.evaluation.report import Evaluation, evaluation
 from thrifty.runtime.predictor import Predictor
 
 BATCH = 1024
+MOST_TOLD = 5
 
 
-def evaluate(path: Path, data: Any) -> dict[str, Any]:
+def evaluate(path: Path, data: Any) -> Evaluation:
     """{"rows", "bad_rows", "metrics": {name: {"value", "low", "high"}}} of the artifact at `path` on labelled rows.
 
-    Rows that cannot be read, or whose label is missing or of an unknown class, are counted as bad and not scored.
+    Rows that cannot be read, or whose label is missing or of an unknown class, are counted as bad and not scored. Warns
+    when the rows are those that the run at `path` learnt from.
     """
     predictor = Predictor.load(path)
     manifest = predictor.manifest
@@ -38,24 +44,78 @@ def evaluate(path: Path, data: Any) -> dict[str, Any]:
         rows = rows_of(found, {name: Meaning(meaning) for name, meaning in predictor.columns.items()})
         labels = read_labels(found.table, column, task, tuple(manifest["classes"]))
         outputs, wrong = _outputs(predictor, rows)
-    places = rows.places
-    bad_labels = set(labels.problems) | set(labels.unseen)
-    good = [i for i, place in enumerate(places) if i not in bad_labels and int(place) not in wrong]
+        if _learnt_from(path, data, Path(workspace)):
+            warnings.warn("these rows were learnt from: the figures say nothing about new rows", stacklevel=3)
+        places = rows.places
+        bad = _reasons(labels, wrong, places)
+        unscored = _told(found, bad)
+    good = [i for i in range(len(places)) if i not in bad]
     if not good:
-        raise DataError(f"none of the {rows.num_rows} rows can be scored: no readable row has a label that is known")
+        why = f"; {unscored[0]}" if unscored else ""
+        raise DataError(
+            f"none of the {rows.num_rows} rows can be scored: no readable row has a label that is known{why}"
+        )
     part = Part(y=np.asarray(labels.values)[good], outputs=outputs[places[good]])
     decision = Decision.from_json(manifest["decision"])
     num_bad = len(found.bad_rows) + len(places) - len(good)
-    return evaluation(str(task), _metric(path, task, part.y), part, num_bad, decision, manifest.get("positive"))
+    metric = _metric(path, task, part.y)
+    positive = manifest.get("positive")
+    return evaluation(str(task), metric, part, num_bad, decision, positive, unscored=unscored)
 
 
-def _outputs(predictor: Predictor, rows: Any) -> tuple[np.ndarray, set[int]]:
-    """Probabilities or values of all rows, and the places of those that could not be read."""
-    outputs, wrong = [], set(rows.errors)
+def _learnt_from(path: Path, data: Any, workspace: Path) -> bool:
+    """Whether `data` is what the run at `path` learnt from, and has no test part that alone is scored."""
+    try:
+        _, request = open_run(path)
+    except StoreError:
+        return False
+    given = isinstance(data, (str, Path)) and request.get("data")
+    if not given or os.path.realpath(request["data"]) != os.path.realpath(Path(data).expanduser()):
+        return False
+    source = Path(data).expanduser()
+    if not source.is_dir() and source.suffix.lower() != ".zip":
+        return True
+    again = workspace / "again"
+    again.mkdir()
+    parts = read(data, again).parts
+    return parts is None or not (parts == PART_CODES["test"]).any()
+
+
+def _reasons(labels: Labels, wrong: dict[int, str], places: np.ndarray) -> dict[int, str]:
+    """{row of the table: why it cannot be scored}."""
+    reasons = {i: f"{cell[:40]!r} is not a class of the model" for i, cell in labels.unseen.items()}
+    reasons.update(labels.problems)
+    if wrong:
+        unread = np.flatnonzero(np.isin(places, list(wrong)))
+        reasons.update({int(i): wrong[int(places[i])] for i in unread})
+    return reasons
+
+
+def _told(found: Read, bad: dict[int, str]) -> list[str]:
+    """Where the first rows are that cannot be scored, and why."""
+    table = found.table
+    said = [_place(row.file, row.row, row.reason) for row in found.bad_rows[:MOST_TOLD]]
+    for i in islice(sorted(bad), MOST_TOLD - len(said)):
+        file, row = table.origins.of(i)
+        if table.file_column is not None:
+            file, row = table.columns([table.file_column], np.array([i]))[table.file_column][0], None
+        said.append(_place(file, row, bad[i]))
+    return said
+
+
+def _place(file: str, row: int | None, reason: str) -> str:
+    names = ([file] if file else []) + ([f"row {row}"] if row is not None else [])
+    return f"{' '.join(names)}: {reason}" if names else reason
+
+
+def _outputs(predictor: Predictor, rows: Rows) -> tuple[np.ndarray, dict[int, str]]:
+    """Probabilities or values of all rows, and {place: why it cannot be read}."""
+    outputs, wrong = [], dict(rows.errors)
     for start in range(0, rows.num_rows, BATCH):
         stop = min(start + BATCH, rows.num_rows)
         values, problems = predictor.values(rows.columns(start, stop), stop - start)
-        wrong |= {start + problem.row for problem in problems}
+        for row, column, reason in problems:
+            wrong.setdefault(start + row, reason if predictor.of_folder else f"{column}: {reason}")
         outputs.append(values)
     found = np.concatenate(outputs) if outputs else np.zeros((0, 1))
     return (found[:, 0] if predictor.task == Task.REGRESSION else found), wrong

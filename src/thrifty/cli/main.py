@@ -246,9 +246,10 @@ def predict(
 def evaluate(run: RunPath, data: Data, json: Json = False) -> None:
     """Score the model on labelled data."""
     from thrifty.api import evaluate as evaluate_data
-    from thrifty.cli.show import print_json, print_metrics
+    from thrifty.cli.show import print_json, print_metrics, warnings_as_lines
 
-    found = evaluate_data(run, data)
+    with warnings_as_lines():
+        found = evaluate_data(run, data)
     if json:
         print_json(found)
     else:
@@ -315,13 +316,13 @@ def doctor(json: Json = False) -> None:
 def main() -> None:
     """The entry point: runs a command and ends with the documented exit code, with no traceback for known errors."""
     try:
-        app(standalone_mode=True)
+        _run_app()
     except ThriftyError as error:
         _end(error, error.exit_code)
     except KeyboardInterrupt:
         _end("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _flush()
         sys.exit(0)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EMFILE):
@@ -332,6 +333,29 @@ def main() -> None:
         _end("out of memory; give less data or a machine with more", 1)
 
 
+def _run_app() -> None:
+    """Runs the command. Raises BrokenPipeError where typer and rich end with 1 because nobody reads any more."""
+    try:
+        app(standalone_mode=True)
+    except SystemExit as ended:
+        cause = ended.__context__ if ended.code == 1 else None
+        while cause is not None and not isinstance(cause, BrokenPipeError):
+            cause = cause.__context__
+        if cause is not None:
+            raise cause from None
+        _flush()
+        raise
+
+
+def _flush() -> None:
+    """Sends what was printed, or lets it go when nobody reads any more, so that the exit code is not changed by it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _end(message: object, code: int) -> None:
     print(f"thrifty: {message}", file=sys.stderr, flush=True)
+    _flush()
     sys.exit(code)

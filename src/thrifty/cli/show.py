@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,8 +30,9 @@ def print_report(run: Run) -> None:
 
 
 def print_metrics(found: dict[str, Any]) -> None:
-    """What `evaluate` found, one metric a line."""
+    """What `evaluate` found, one metric a line, and the first rows that could not be scored."""
     from rich.table import Table
+    from rich.text import Text
 
     from thrifty.evaluation.words import value_text
 
@@ -38,11 +42,33 @@ def print_metrics(found: dict[str, Any]) -> None:
     table.add_column("95 % interval", justify="right")
     for name, interval in found["metrics"].items():
         low, high = (value_text(name, interval[side]) for side in ("low", "high"))
-        table.add_row(name, value_text(name, interval["value"]), f"{low} to {high}")
+        between = low if interval["low"] is None and interval["high"] is None else f"{low} to {high}"
+        table.add_row(name, value_text(name, interval["value"]), between)
     console = _console()
     console.print(table)
     bad = f", {found['bad_rows']:,} more could not be" if found["bad_rows"] else ""
     console.print(f"{found['rows']:,} rows scored{bad}")
+    told = getattr(found, "unscored", ())
+    for said in told:
+        console.print(Text(f"  - {said}"))
+    if told and found["bad_rows"] > len(told):
+        console.print(f"  - and {found['bad_rows'] - len(told):,} more")
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Thrifty's own warnings go to stderr as one line each, as its errors do."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if category is UserWarning:
+            print(f"thrifty: {message}", file=sys.stderr, flush=True)
+        else:
+            others(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def print_inspection(found: dict[str, Any]) -> None:

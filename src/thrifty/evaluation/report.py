@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,15 @@ from thrifty.evaluation.slices import class_table, reliability, slice_table
 MAX_CONFUSION_CLASSES = 100
 MAX_LISTED_BAD_ROWS = 100
 MAX_POINTS = 1000
+
+
+class Evaluation(dict[str, Any]):
+    """{"rows", "bad_rows", "metrics": {name: {"value", "low", "high"}}}.
+
+    `unscored` says of the first rows that could not be scored where they are and why.
+    """
+
+    unscored: Sequence[str] = ()
 
 
 def build(findings: Findings, seconds: float = 3.0) -> dict[str, Any]:
@@ -74,11 +83,14 @@ def evaluation(
     decision: Decision | None = None,
     positive: int | None = None,
     seconds: float | None = None,
-) -> dict[str, Any]:
+    unscored: Sequence[str] = (),
+) -> Evaluation:
     """What `thrifty evaluate --json` prints: {rows, bad_rows, metrics {name: {value, low, high}}}, `metric` first."""
     found = _intervals(task, metric, part, decision, positive, seconds)
     metrics = {name: interval.to_json() for name, interval in found.items()}
-    return {"rows": len(part.y), "bad_rows": num_bad_rows, "metrics": metrics}
+    made = Evaluation(rows=len(part.y), bad_rows=num_bad_rows, metrics=metrics)
+    made.unscored = tuple(unscored)
+    return made
 
 
 def scores(findings: Findings, part: Part | None, seconds: float | None = None) -> dict[str, Any] | None:

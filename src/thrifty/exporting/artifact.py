@@ -15,8 +15,8 @@ from typing import Any
 from thrifty.core.errors import UsageError
 from thrifty.core.files import write_json
 from thrifty.data.column import Schema
-from thrifty.runtime.nodes import Node, files_of, node_keys, read_model
-from thrifty.runtime.predictor import FORMAT
+from thrifty.runtime.manifest import FORMAT
+from thrifty.runtime.nodes import Node, digests, files_of, node_keys, read_model
 
 REQUIREMENTS: Mapping[str, str] = {
     "numpy": "numpy>=1.26",
@@ -83,6 +83,7 @@ def assemble(
             ],
             "decision": None if decision is None else dict(decision),
             "threads": threads,
+            "files": digests(nodes, aside),
         }
         write_json(aside / "artifact.json", manifest)
         lines = [

@@ -24,10 +24,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from thrifty.core.files import read_json, replacing
+from thrifty.core.files import read_json, replacing, write_json
 from thrifty.exporting.artifact import replacing_folder
 from thrifty.runtime.graph import Graph
-from thrifty.runtime.nodes import Node
+from thrifty.runtime.nodes import Node, digests
 
 SMALLEST_BYTES = 100_000  # below that a file or a weight is left as it is
 BLOCK = 64
@@ -52,8 +52,9 @@ def quantize(
 
     columns: raw values of `num_rows` rows to calibrate on, 32 to 200; they should be rows that the model learned from.
     """
-    manifest = "artifact.json" if (folder / "artifact.json").exists() else "model.json"
-    nodes: list[Node] = read_json(folder / manifest)["nodes"]
+    name = "artifact.json" if (folder / "artifact.json").exists() else "model.json"
+    manifest = read_json(folder / name)
+    nodes: list[Node] = manifest["nodes"]
     methods: dict[str, str] = {}
     reasons: list[str] = []
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +71,8 @@ def quantize(
         with replacing_folder(target) as aside:
             for file in folder.iterdir():
                 shutil.copyfile((Path(made) if file.name in methods else folder) / file.name, aside / file.name)
+            if "files" in manifest:
+                write_json(aside / name, {**manifest, "files": digests(nodes, aside)})
     before, after = (sum(file.stat().st_size for file in place.iterdir()) for place in (folder, target))
     return Quantized(target, methods, before, after), ""
 

@@ -1,9 +1,12 @@
 """Predictions for data of any size, written as CSV, JSON lines or Parquet."""
 
 import csv
+import glob
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from os import PathLike
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,7 +21,7 @@ def predict_to(predictor: Predictor, data: Any, out: Path | TextIO | None = None
     """Predicts `data` and writes a line for each row, in order, to a file (by its ending) or as CSV to a text stream.
 
     Without `out` nothing is written and the predictions are returned. A file is written whole or not at all. Raises
-    UsageError for another ending, ExternalError when it cannot be written.
+    UsageError for another ending and for a file that is read, ExternalError when it cannot be written.
     """
     if out is None:
         return predictor.predict(data)
@@ -28,6 +31,8 @@ def predict_to(predictor: Predictor, data: Any, out: Path | TextIO | None = None
     ending = out.suffix.lower()
     if ending not in ENDINGS:
         raise UsageError(f"--out {out}: predictions are written to files that end in {', '.join(ENDINGS)}")
+    if _is_read(data, out):
+        raise UsageError(f"--out {out} is data to predict, which would be overwritten; name another file")
     if not out.parent.is_dir():
         raise UsageError(f"--out {out}: there is no folder {out.parent}")
     try:
@@ -36,6 +41,19 @@ def predict_to(predictor: Predictor, data: Any, out: Path | TextIO | None = None
     except OSError as error:
         raise ExternalError(f"{out} cannot be written: {error.strerror or error}") from error
     return None
+
+
+def _is_read(data: Any, out: Path) -> bool:
+    """Whether `out` is a file that `data`, a path or a glob, stands for."""
+    if not isinstance(data, (str, PathLike)) or not out.exists():
+        return False
+    path = Path(data).expanduser()
+    found: Iterable[Path] = [path]
+    if path.is_dir():
+        found = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    elif not path.exists():
+        found = map(Path, glob.glob(str(path), recursive=True))
+    return any(file.exists() and file.samefile(out) for file in found)
 
 
 def columns_of(predictor: Predictor) -> tuple[str, ...]:

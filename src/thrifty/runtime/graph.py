@@ -41,6 +41,7 @@ class Graph:
         self.wanted = tuple(wanted)
         self._threads = threads
         self._steps = [_step(node, folder, threads) for node in needed(nodes, wanted)]
+        _check_order(self._steps, wanted)
         encoders = [step.encoder for step in self._steps if isinstance(step, _EncoderStep)]
         self.columns = tuple(dict.fromkeys(name for encoder in encoders for name in encoder.columns))
         self._batch_rows = min((_BATCH_OF.get(e.kind, _BATCH_ROWS) for e in encoders), default=_BATCH_ROWS)
@@ -111,6 +112,22 @@ def _step(node: Node, folder: Path, threads: int) -> _EncoderStep | _OnnxStep:
     if unknown:
         raise StoreError(f"the node {name!r} and its file {node['file']} differ in {', '.join(unknown)}")
     return _OnnxStep(session, tuple(node["inputs"].items()), outputs, arrays)
+
+
+def _check_order(steps: Iterable[_EncoderStep | _OnnxStep], wanted: Iterable[str]) -> None:
+    """That every array which is read or wanted was made before. Raises StoreError."""
+    made: set[str] = set()
+    for step in steps:
+        if isinstance(step, _EncoderStep):
+            made.update(array for _, array in step.arrays)
+            continue
+        for name, array in step.inputs:
+            if array not in made:
+                raise StoreError(f"the input {name} of a node is {array!r}, which no node before it gives")
+        made.update(step.arrays)
+    for array in wanted:
+        if array not in made:
+            raise StoreError(f"the array {array!r} is wanted, which no node gives")
 
 
 def _place(whole: np.ndarray | None, part: np.ndarray, rows: np.ndarray, num_rows: int) -> np.ndarray:

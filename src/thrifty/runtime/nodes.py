@@ -55,6 +55,11 @@ def files_of(node: Node) -> dict[str, str]:
     return dict(node["encoder"].get("files", {}))
 
 
+def digests(nodes: Iterable[Node], folder: Path) -> dict[str, str]:
+    """{name: SHA-256} of every file that the nodes name. Raises StoreError when one is not there."""
+    return {name: _file_hash(folder / name) for node in nodes for name in files_of(node).values()}
+
+
 def needed(nodes: Sequence[Node], wanted: Iterable[str]) -> list[Node]:
     """The nodes that the wanted arrays depend on, in their order. Raises StoreError for an array no node gives."""
     by_name = {node["name"]: node for node in nodes}

@@ -1,27 +1,26 @@
-"""An artifact that predicts from raw rows.
-
-    artifact.json  {"format": 1, "thrifty": version, "task", "target", "classes": [...], "positive": null | code,
-                    "columns": {name: meaning}, "rows": "table" | "folder",
-                    "nodes": [...], "members": [{"output": "head.scores", "weight": 1.0, "temperature": 1.0}],
-                    "decision": null | {...}, "threads": 1}
-    the files that the nodes name, requirements.txt, card.json, card.md
+"""An artifact that predicts from raw rows: artifact.json, the files that its nodes name, requirements.txt, a card.
 
 Shapes: N rows, K classes or labels.
 """
 
-import json
+import operator
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from thrifty.core.errors import DataError, StoreError, UsageError
+from thrifty.data.encode.encoder import UnreadableError
 from thrifty.runtime.graph import Graph
+from thrifty.runtime.manifest import MAX_THREADS, check_files, read_manifest
 from thrifty.runtime.scores import decided, mixed
 
-FORMAT = 1
+if TYPE_CHECKING:
+    from thrifty.data.read import Rows
+
 _BATCH_ROWS = 4096
 
 
@@ -51,6 +50,7 @@ class Predictor:
         self.classes = tuple(manifest["classes"])
         self.columns: dict[str, str] = dict(manifest["columns"])
         self.of_folder = manifest["rows"] == "folder"
+        self._num_scores = len(self.classes) if self.task != "regression" else 1
         self._members = list(manifest["members"])
         self._decision = manifest["decision"]
         outputs = tuple(dict.fromkeys(member["output"] for member in self._members))
@@ -62,31 +62,32 @@ class Predictor:
     def load(cls, path: Path | str, threads: int | None = None) -> Self:
         """The predictor of an artifact, or of a run directory's artifact, on `threads` threads (None: the artifact's).
 
-        Raises StoreError when there is none, when it is damaged, or when it is of a newer format.
+        Raises StoreError when there is none, when it is damaged, or when it is of a newer format; UsageError for a
+        path or a number of threads that is none.
         """
-        folder = _artifact_folder(Path(path))
-        try:
-            manifest = json.loads((folder / "artifact.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{folder / 'artifact.json'} cannot be read: {error}") from error
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        if not isinstance(found, int) or found < 1:
-            raise StoreError(f"{folder / 'artifact.json'} has no format number; it is not an artifact of Thrifty")
-        if found > FORMAT:
-            raise StoreError(
-                f"{folder} has format {found}, made by Thrifty {manifest.get('thrifty', 'unknown')}; this version "
-                f"reads formats up to {FORMAT}. Upgrade Thrifty to use it"
-            )
-        try:
-            return cls(folder, manifest, threads or int(manifest["threads"]))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"{folder / 'artifact.json'} is damaged: {error!r}") from error
+        folder = _artifact_folder(path)
+        _check_threads(threads)
+        manifest = read_manifest(folder)
+        with ThreadPoolExecutor(1) as aside:  # hashing takes no time of its own while onnxruntime loads
+            checked = aside.submit(check_files, manifest, folder)
+            try:
+                found = cls(folder, manifest, manifest["threads"] if threads is None else operator.index(threads))
+            except (KeyError, TypeError, AttributeError) as error:
+                checked.result()
+                raise StoreError(f"{folder / 'artifact.json'} is damaged: {error!r}") from error
+            except StoreError as error:
+                checked.result()  # a file that is another than it was says more than what came of it
+                if str(folder) in str(error):
+                    raise
+                raise StoreError(f"{folder / 'artifact.json'} is damaged: {error}") from error
+            checked.result()
+        return found
 
     def predict(self, rows: Any) -> Predictions:
         """A prediction for each row, in order.
 
         rows: a list of dicts of plain values, or anything that data is read from: a path, a pandas or polars table,
-        Arrow, a Hugging Face Dataset. Raises DataError naming a column that is missing.
+        Arrow, a Hugging Face Dataset. Raises DataError naming a column that is missing, UsageError for one row alone.
         """
         if isinstance(rows, (list, tuple)):
             return self._predict_dicts(rows)
@@ -105,16 +106,18 @@ class Predictor:
             for start in range(0, len(source), _BATCH_ROWS):
                 yield self._predict_dicts(source[start : start + _BATCH_ROWS])
             return
+        _check_rows(source)
         from thrifty.data.column import Meaning
         from thrifty.data.read import read_rows
 
         meanings = {name: Meaning(meaning) for name, meaning in self.columns.items()}
         with TemporaryDirectory(prefix="thrifty-") as workspace:
             rows = read_rows(source, meanings, Path(workspace))
+            listed = _files_of(rows) if self.of_folder else rows.files
             for start in range(0, rows.num_rows, _BATCH_ROWS):
                 stop = min(start + _BATCH_ROWS, rows.num_rows)
                 errors = {row - start: reason for row, reason in rows.errors.items() if start <= row < stop}
-                files = rows.files[start:stop] if rows.files is not None else None
+                files = listed[start:stop] if listed is not None else None
                 yield self._predict_columns(rows.columns(start, stop), stop - start, errors, files)
 
     def _predict_dicts(self, rows: Sequence[Mapping[str, Any]]) -> Predictions:
@@ -125,8 +128,22 @@ class Predictor:
         for name in columns:
             if rows and not any(name in row for row in rows):
                 raise _missing_column(name, rows)
-        files = columns["file"] if self.of_folder and "file" in columns else None
-        return self._predict_columns(columns, len(rows), {}, files)
+        files = columns["file"] if self.of_folder else None
+        try:
+            return self._predict_columns(columns, len(rows), {}, files)
+        except UnreadableError:  # numbers that are lists, as many in every row
+            errors = self._lists_taken_out(columns)
+            return self._predict_columns(columns, len(rows), errors, files)
+
+    def _lists_taken_out(self, columns: dict[str, list[Any]]) -> dict[int, str]:
+        """Puts None for lists and arrays in the columns of numbers; {row: why it cannot be read}."""
+        errors: dict[int, str] = {}
+        for name in (name for name, meaning in self.columns.items() if meaning == "number"):
+            for row, cell in enumerate(columns[name]):
+                if isinstance(cell, (list, tuple)) or np.shape(cell):
+                    errors.setdefault(row, f"{name}: {str(cell)[:60]!r} is not a number")
+                    columns[name][row] = None
+        return errors
 
     def _predict_columns(
         self,
@@ -165,6 +182,13 @@ class Predictor:
         """Probabilities, or regression's values, float64 [N,K], and the Problems of values that could not be read."""
         arrays, problems = self._graph.run(columns, num_rows)
         parts = [arrays[member["output"]] for member in self._members]
+        for part, member in zip(parts, self._members):
+            if part.ndim != 2 or part.shape[1] != self._num_scores:
+                raise StoreError(
+                    f"{self.folder / 'artifact.json'} is damaged: the task {self.task} with {len(self.classes)} classes"
+                    f" needs scores of shape [rows, {self._num_scores}], but {member['output']} gives "
+                    f"{list(part.shape)}. Copy the artifact again from where it was made"
+                )
         return mixed(self.task, parts, self._members), problems
 
     def decide(self, probabilities_NK: np.ndarray) -> np.ndarray:
@@ -181,13 +205,54 @@ class Predictor:
         return [self.classes[code] for code in decided_N.tolist()]
 
 
-def _artifact_folder(path: Path) -> Path:
+def _artifact_folder(given: Path | str) -> Path:
+    try:
+        path = Path(given)
+    except TypeError:
+        raise UsageError(f"{given!r} is no path of a run directory or an artifact") from None
     for folder in (path, path / "artifact"):
         if (folder / "artifact.json").is_file():
             return folder
     if not path.exists():
         raise StoreError(f"there is no run directory or artifact {path}")
     raise StoreError(f"{path} holds no artifact: neither artifact.json nor artifact/artifact.json is there")
+
+
+def _check_threads(threads: Any) -> None:
+    whole = hasattr(threads, "__index__") and not isinstance(threads, bool)
+    if threads is not None and not (whole and 1 <= threads <= MAX_THREADS):
+        raise UsageError(f"threads must be a whole number of 1 to {MAX_THREADS}, or None, not {threads!r}")
+
+
+def _check_rows(source: Any) -> None:
+    """Raises UsageError for one row that is not in a list: a dict of plain values, a Series."""
+    if isinstance(source, Mapping) and type(source).__module__.split(".")[0] != "datasets":
+        name = next(
+            (name for name, cells in source.items() if isinstance(cells, (str, bytes)) or not _has_size(cells)), None
+        )
+        if name is not None:
+            raise UsageError(
+                f"rows must be a list of dicts, but this is one dict whose {name!r} is a "
+                f"{type(source[name]).__name__}: put it in a list, predict([row])"
+            )
+    elif type(source).__name__ == "Series":
+        raise UsageError("rows must be a list of dicts or a table, not a Series: predict([series.to_dict()]) for a row")
+    elif source is None or isinstance(source, (bool, int, float)):
+        raise UsageError(f"rows must be a list of dicts, a table or a path, not {source!r}")
+
+
+def _has_size(cells: Any) -> bool:
+    return hasattr(cells, "__len__") and getattr(cells, "shape", None) != ()
+
+
+def _files_of(rows: "Rows") -> list[Any]:
+    """The file of each row as it was named: of a folder relative to it, of a table as in its column `file`."""
+    from thrifty.data.table import plain
+
+    files: list[Any] = [None] * rows.num_rows
+    for place, file in zip(rows.places.tolist(), plain(rows.table.arrow.column("file"))):
+        files[place] = file if file is None or isinstance(file, (str, bytes)) else str(file)
+    return files
 
 
 def _missing_column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataError:

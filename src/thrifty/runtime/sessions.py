@@ -32,10 +32,15 @@ class Session:
             self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
         except faults as error:
             raise StoreError(f"the model file {path} cannot be loaded: {str(error)[:300]}") from error
+        self._path = path
+        self._misfit = state.InvalidArgument
         self.inputs = tuple(item.name for item in self._session.get_inputs())
         self.outputs = tuple(item.name for item in self._session.get_outputs())
 
     def run(self, outputs: Sequence[str], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The named outputs for arrays of the types that the file declares."""
-        found: list[Any] = self._session.run(outputs, feed)
+        """The named outputs for arrays of the types that the file declares. Raises StoreError for others."""
+        try:
+            found: list[Any] = self._session.run(outputs, feed)
+        except self._misfit as error:
+            raise StoreError(f"{self._path} does not take what the nodes before it give: {str(error)[:300]}") from error
         return found
