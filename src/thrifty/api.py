@@ -185,7 +185,7 @@ def load(path: str | Path, *, threads: int | None = None) -> Predictor:
     """The predictor of a run directory or an artifact; needs no training library."""
     from thrifty.runtime.predictor import Predictor
 
-    return Predictor.load(Path(path), threads=threads)
+    return Predictor.load(path, threads=threads)
 
 
 def predict(run: str | Path, data: Any, *, out: str | Path | TextIO | None = None) -> Predictions | None:
