@@ -97,6 +97,31 @@ class Heads:
 
 
 @dataclass(frozen=True)
+class TableNetwork:
+    """An ensemble of networks inside one on dense features, numbers with their place among bins (TabM)."""
+
+    kind: ClassVar[str] = "table_network"
+    width: int = tunable(256, Int(64, 768, log=True))
+    num_layers: int = tunable(2, Int(1, 4))
+    num_members: int = 8
+    num_bins: int = tunable(8, Int(2, 32, log=True))
+    dropout: float = tunable(0.1, Float(0.0, 0.5))
+
+
+@dataclass(frozen=True)
+class TextNetwork:
+    """A pretrained text encoder whose upper layers are trained together with an output layer.
+
+    num_trained: layers, from the top. max_tokens: of a row that are read, 8 to 512.
+    """
+
+    kind: ClassVar[str] = "text_network"
+    num_trained: int = tunable(6, Int(1, 12))
+    dropout: float = tunable(0.1, Float(0.0, 0.5))
+    max_tokens: int = 128
+
+
+@dataclass(frozen=True)
 class ImageNetwork:
     """A small residual convolutional network trained from scratch on images."""
 
@@ -116,7 +141,7 @@ class AudioNetwork:
     dropout: float = tunable(0.2, Float(0.0, 0.5))
 
 
-Model = Baseline | Linear | Kernel | Trees | Heads | ImageNetwork | AudioNetwork
+Model = Baseline | Linear | Kernel | Trees | Heads | TableNetwork | TextNetwork | ImageNetwork | AudioNetwork
 
 
 @dataclass(frozen=True)
@@ -225,5 +250,6 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 __all__ = [
     "MODELS", "AudioNetwork", "Baseline", "Choice", "Heads", "ImageNetwork", "Kernel", "Linear", "Model",
-    "Preparation", "Recipe", "Training", "Trees", "from_json", "override", "space_of", "to_json", "tunable",
+    "Preparation", "Recipe", "TableNetwork", "TextNetwork", "Training", "Trees", "from_json", "override", "space_of",
+    "to_json", "tunable",
 ]  # fmt: skip

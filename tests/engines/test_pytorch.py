@@ -16,7 +16,17 @@ from thrifty.data.dataset import Dataset
 from thrifty.data.prepare import Options, prepare
 from thrifty.engines.pytorch import fit
 from thrifty.engines.trial import parity_rows
-from thrifty.recipe import AudioNetwork, Heads, ImageNetwork, Preparation, Recipe, Training, to_json
+from thrifty.recipe import (
+    AudioNetwork,
+    Heads,
+    ImageNetwork,
+    Model,
+    Preparation,
+    Recipe,
+    TableNetwork,
+    Training,
+    to_json,
+)
 from thrifty.runtime.graph import Graph
 from thrifty.testing.executors import RecordingChannel
 
@@ -156,9 +166,12 @@ def test_an_audio_network_tells_high_from_low(tmp_path: Path) -> None:
     ("task", "metric"),
     [("binary", "roc_auc"), ("multiclass", "f1_macro"), ("multilabel", "f1_micro"), ("regression", "r2")],
 )
-def test_heads_learn_every_task_and_their_model_gives_their_scores(tmp_path: Path, task: str, metric: str) -> None:
+@pytest.mark.parametrize("model", [Heads(num_heads=6, hidden=16), TableNetwork(width=32, num_members=4)])
+def test_dense_features_are_learnt_for_every_task_and_the_model_gives_its_scores(
+    tmp_path: Path, task: str, metric: str, model: Model
+) -> None:
     dataset = numbers(tmp_path, task)
-    recipe = Recipe(NUMBERS.preparation, NUMBERS.model, Training(epochs=12, batch_size=16, learning_rate=2e-2))
+    recipe = Recipe(NUMBERS.preparation, model, Training(epochs=12, batch_size=16, learning_rate=2e-2))
     result = job(tmp_path, recipe, metric=metric)
     assert dataset.schema.task == task
     assert result["value"] > 0.7

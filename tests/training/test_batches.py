@@ -30,3 +30,14 @@ def test_rows_in_order_are_all_of_them() -> None:
     assert parts == [[40.0, 10.0], [30.0]]
     assert steps_per_epoch(3, 8) == 1
     assert steps_per_epoch(17, 8) == 2
+
+
+def test_rows_of_like_length_come_together_and_each_comes_once() -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, 640)
+    rows = Rows({"x": np.arange(640)}, np.arange(640), np.zeros((640, 1), np.float32), lengths_N=lengths)
+    batches = [batch.inputs["x"].numpy() for batch in epoch_of(rows, 16, seed=0, epoch=0)]
+    assert sorted(np.concatenate(batches)) == list(range(640))
+    assert np.mean([np.ptp(lengths[batch]) for batch in batches]) < 10
+    again = [batch.inputs["x"].numpy() for batch in epoch_of(rows, 16, seed=0, epoch=1)]
+    assert not np.array_equal(batches, again)
+    assert not np.array_equal(np.argsort([lengths[b].mean() for b in batches]), np.arange(40))

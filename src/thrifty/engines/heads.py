@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from thrifty.core import seeds
-from thrifty.data.column import Task
 from thrifty.engines import features
 from thrifty.engines.features import Block, Features, Style
+from thrifty.engines.scaling import LARGEST, Scaling, network_targets
 from thrifty.engines.trial import (
-    Round,
+    Epochs,
     Trial,
-    choose_across,
+    epoch_across,
     finish,
     model_folder,
     parity_rows,
@@ -39,29 +39,15 @@ from thrifty.runtime.nodes import onnx_node, write_model
 from thrifty.training.batches import Rows
 from thrifty.training.loop import EpochEnded, Finished, FitConfig
 from thrifty.training.loop import fit as train
-from thrifty.training.losses import Loss, dense_targets, loss_of
+from thrifty.training.losses import Loss, loss_of
 from thrifty.training.optimizers import PerHeadAdamW
 from thrifty.training.precision import best_precision
 from thrifty.training.state import State, begin
 
-LARGEST = 8.0  # deviations from the mean; what is further off is taken as that
 WRITE_SECONDS = 0.5
-MOST_EPOCHS = 16  # of a round of cross-validation whose scores are kept
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 """Weights float32 [inputs, outputs] and biases of one layer or two, ReLU between them."""
-
-
-@dataclass(frozen=True)
-class _Scaling:
-    """Features are (x - mean_D) / scale_D, clipped; NaN becomes 0."""
-
-    mean_D: np.ndarray
-    scale_D: np.ndarray
-
-    def apply(self, x_ND: np.ndarray) -> np.ndarray:
-        x_ND = np.nan_to_num((x_ND - self.mean_D) / self.scale_D, nan=0.0)
-        return x_ND.clip(-LARGEST, LARGEST).astype(np.float32)
 
 
 @dataclass
@@ -75,36 +61,14 @@ class _Best:
     stop_epoch: float = 0.0
 
 
-@dataclass
-class _Epochs:
-    """Scores [V, J, K] after some epochs, and each epoch's (stop, length of the schedule): at most MOST_EPOCHS kept."""
-
-    scores: list[np.ndarray] = dataclasses.field(default_factory=list)
-    places: list[tuple[float, float]] = dataclasses.field(default_factory=list)
-    every: int = 1
-    seen: int = 0
-
-    def add(self, scores_VJK: np.ndarray, stop: float, whole: float) -> None:
-        if self.seen % self.every == 0:
-            self.scores.append(scores_VJK.copy())
-            self.places.append((stop, whole))
-        self.seen += 1
-        if len(self.scores) > MOST_EPOCHS:
-            self.scores, self.places, self.every = self.scores[::2], self.places[::2], 2 * self.every
-
-    def at(self, epoch: int) -> int:
-        """The place of what is known of an epoch (from 0), or of the last one where training had ended."""
-        return min(epoch // self.every, len(self.scores) - 1)
-
-
 @dataclass(frozen=True)
 class _Fitted:
     """The features and scaling of one fit, the best of each head, and how the epochs went."""
 
     features: Features
-    scaling: _Scaling
+    scaling: Scaling
     best: list[_Best]
-    epochs: _Epochs
+    epochs: Epochs
 
 
 def fit(trial: Trial) -> dict[str, Any]:
@@ -122,7 +86,7 @@ def fit(trial: Trial) -> dict[str, Any]:
         seconds = _seconds(trial) / (num_fits - number)
         fitted.append(_train(trial, heads, round_.train, round_.validation, seconds, report=len(rounds) == 1))
     if len(rounds) > 1:
-        j, stop, whole, scores_VK = _across(trial, rounds, fitted)
+        j, stop, whole, scores_VK = epoch_across(trial, rounds, [one.epochs for one in fitted])
     else:
         values_J = np.array([best.value for best in fitted[0].best])
         j = int(np.argmax(np.where(np.isfinite(values_J), values_J, -np.inf)))
@@ -138,17 +102,6 @@ def fit(trial: Trial) -> dict[str, Any]:
     for one in (*fitted, final):
         one.features.remove()
     return finish(trial, scores_VK, {**chosen, "num_heads": len(heads)})
-
-
-def _across(trial: Trial, rounds: list[Round], fitted: list[_Fitted]) -> tuple[int, float, float, np.ndarray]:
-    """The head and the epoch that are best in all rounds together: (head, stop, length of the schedule, scores)."""
-    longest = max((one.epochs for one in fitted), key=lambda epochs: epochs.seen)
-    options = [(j, e) for e in range(0, longest.seen, longest.every) for j in range(len(fitted[0].best))]
-    scores = [[one.epochs.scores[one.epochs.at(e)][:, j] for one in fitted] for j, e in options]
-    best, scores_VK, _ = choose_across(trial, rounds, scores)
-    j, epoch = options[best]
-    stop, whole = np.mean([one.epochs.places[one.epochs.at(epoch)] for one in fitted], axis=0)
-    return j, float(stop), float(whole), scores_VK
 
 
 def _heads(trial: Trial) -> list[Head]:
@@ -188,14 +141,14 @@ def _train(
     found = features.build(trial, rows, Style.DENSE)
     started = trial.clock.elapsed()
     arrays = found.arrays(rows)
-    scaling = _scaling(found.blocks, arrays)
+    scaling = Scaling.of(found.blocks, arrays)
     x_ND = scaling.apply(np.concatenate(arrays, axis=1))
-    targets_NK, mean, scale = _targets(trial, rows, training.label_smoothing)
+    targets_NK, mean, scale = network_targets(trial, rows, training.label_smoothing)
     data = Rows({"features": x_ND}, np.arange(len(rows)), targets_NK, trial.dataset.weights(rows))
     torch.manual_seed(seeds.derive(trial.recipe.seed, "weights"))
     model = Heads(heads, x_ND.shape[1], trial.num_outputs)
     state = begin(model, [PerHeadAdamW(model.groups())])
-    best, epochs = [_Best() for _ in heads], _Epochs()
+    best, epochs = [_Best() for _ in heads], Epochs()
     follow = None
     if len(validation):
         v_VD = scaling.apply(np.concatenate(found.arrays(validation), axis=1))
@@ -212,31 +165,6 @@ def _train(
                 state.average.load_state_dict(state.best)
                 best = [_Best(layers=_layers(state.average, j, mean, scale)) for j in range(len(heads))]
     return _Fitted(found, scaling, best, epochs)
-
-
-def _scaling(blocks: list[Block], arrays: list[Any]) -> _Scaling:
-    """Means and deviations of the training rows; columns of blocks that are scaled already stay as they are."""
-    means, scales = [], []
-    for block, x_ND in zip(blocks, arrays, strict=True):
-        mean_D, scale_D = np.zeros(block.width), np.ones(block.width)
-        if not block.ready:
-            seen = np.isfinite(x_ND)
-            count_D = np.maximum(seen.sum(axis=0), 1)
-            mean_D = np.where(seen, x_ND, 0.0).sum(axis=0, dtype=np.float64) / count_D
-            variance_D = np.where(seen, (x_ND - mean_D) ** 2, 0.0).sum(axis=0) / count_D
-            scale_D = np.where(variance_D > 1e-12, np.sqrt(variance_D), 1.0)
-        means.append(mean_D)
-        scales.append(scale_D)
-    return _Scaling(np.concatenate(means).astype(np.float32), np.concatenate(scales).astype(np.float32))
-
-
-def _targets(trial: Trial, rows: np.ndarray, label_smoothing: float) -> tuple[np.ndarray, float, float]:
-    """Dense targets [N, K], and for regression the mean and scale that they were standardised with (else 0 and 1)."""
-    y = trial.dataset.targets(rows)
-    if trial.task != Task.REGRESSION:
-        return dense_targets(trial.task, y, trial.num_outputs, label_smoothing), 0.0, 1.0
-    mean, scale = float(y.mean()), max(float(y.std()), 1e-9)
-    return dense_targets(trial.task, (y - mean) / scale, 1), mean, scale
 
 
 def _config(trial: Trial, training: Training, num_rows: int, seconds: float) -> FitConfig:
@@ -265,7 +193,7 @@ def _summed(loss: Loss, num_heads: int) -> Loss:
 
 
 def _follower(
-    trial: Trial, state: State, best: list[_Best], epochs: _Epochs, rows: np.ndarray, x_VD: np.ndarray, num_rows: int,
+    trial: Trial, state: State, best: list[_Best], epochs: Epochs, rows: np.ndarray, x_VD: np.ndarray, num_rows: int,
     mean: float, scale: float,
 ) -> Any:  # fmt: skip
     """A validation that remembers each head's best epoch in `best`, all in `epochs`, and gives the highest value."""

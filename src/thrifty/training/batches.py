@@ -15,6 +15,8 @@ from torch import Tensor
 
 from thrifty.core import seeds
 
+BATCHES_SORTED = 50  # whose rows are sorted by length together
+
 Inputs = dict[str, Tensor]
 
 
@@ -37,12 +39,14 @@ class Rows:
     inputs: arrays (memory-mapped ones too), in step, by the name of the network's argument.
     rows_N: which of their rows are meant; targets_NK and weights_N are of these alone. Without weights all rows count
         alike; otherwise the weights' mean should be 1.
+    lengths_N: how long each of these rows is, for inputs that are padded: rows of like length are batched together.
     """
 
     inputs: Mapping[str, np.ndarray]
     rows_N: np.ndarray
     targets_NK: np.ndarray
     weights_N: np.ndarray | None = None
+    lengths_N: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows_N)
@@ -55,12 +59,25 @@ def steps_per_epoch(num_rows: int, batch_size: int) -> int:
 
 def epoch_of(rows: Rows, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
     """The batches of one epoch: the same for the same seed and epoch."""
-    order = seeds.generator(seed, "order", epoch).permutation(len(rows))
+    rng = seeds.generator(seed, "order", epoch)
+    order = rng.permutation(len(rows))
+    if rows.lengths_N is not None:
+        order = _by_length(order, rows.lengths_N, batch_size, rng)
     for step in range(steps_per_epoch(len(rows), batch_size)):
         chosen = order[step * batch_size : (step + 1) * batch_size]
         weights_N = np.ones(len(chosen), np.float32) if rows.weights_N is None else rows.weights_N[chosen]
         inputs = {name: _tensor(_pick(array, rows.rows_N[chosen])) for name, array in rows.inputs.items()}
         yield Batch(inputs, _tensor(rows.targets_NK[chosen]), _tensor(weights_N))
+
+
+def _by_length(order: np.ndarray, lengths_N: np.ndarray, batch_size: int, rng: np.random.Generator) -> np.ndarray:
+    """The order with rows of like length together in a batch, and the batches in a random order."""
+    stretch = batch_size * BATCHES_SORTED
+    parts = np.split(order, range(stretch, len(order), stretch))
+    order = np.concatenate([part[np.argsort(lengths_N[part], kind="stable")] for part in parts])
+    whole = len(order) // batch_size * batch_size
+    batches = order[:whole].reshape(-1, batch_size)
+    return np.concatenate([batches[rng.permutation(len(batches))].reshape(-1), order[whole:]])
 
 
 def in_order(inputs: Mapping[str, np.ndarray], rows_N: np.ndarray, batch_size: int) -> Iterator[Inputs]:

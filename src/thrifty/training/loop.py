@@ -193,11 +193,11 @@ def _follow(state: State, share: float) -> None:
     horizon = share * state.step / max(state.progress, 0.01)
     decay = min(horizon / (horizon + 1.0), state.step / (state.step + 9.0))
     with torch.no_grad():
-        for kept, value in zip(state.average.state_dict().values(), state.model.state_dict().values(), strict=True):
-            if value.is_floating_point():
-                kept.lerp_(value, 1.0 - decay)
-            else:
-                kept.copy_(value)
+        for mean, parameter in zip(state.average.parameters(), state.model.parameters(), strict=True):
+            if parameter.requires_grad:
+                mean.lerp_(parameter, 1.0 - decay)
+        for kept, buffer in zip(state.average.buffers(), state.model.buffers(), strict=True):
+            kept.lerp_(buffer, 1.0 - decay) if buffer.is_floating_point() else kept.copy_(buffer)
 
 
 @dataclass

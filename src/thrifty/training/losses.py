@@ -33,6 +33,17 @@ def loss_of(task: str) -> Loss:
     return {"multilabel": binary_cross_entropy, "regression": squared_error}.get(task, cross_entropy)
 
 
+def of_members(loss: Loss) -> Loss:
+    """The mean over members J of each one's loss, for scores [N, J, K]."""
+
+    def mean(scores_NJK: Tensor, targets_NK: Tensor) -> Tensor:
+        num_members = scores_NJK.shape[1]
+        losses = loss(scores_NJK.flatten(0, 1), targets_NK.repeat_interleave(num_members, dim=0))
+        return losses.view(-1, num_members).mean(dim=1)
+
+    return mean
+
+
 def dense_targets(task: str, y: np.ndarray, num_outputs: int, label_smoothing: float = 0.0) -> np.ndarray:
     """Targets as float32 [N, K] from class codes [N], labels [N, K] or (already standardised) values [N].
 

@@ -27,6 +27,13 @@ def groups(parameters: Iterable[nn.Parameter], weight_decay: float, factor: floa
     return [{"params": some, "weight_decay": decay, "factor": factor} for decay, some in split if some]
 
 
+def for_network(model: nn.Module, weight_decay: float) -> list[torch.optim.Optimizer]:
+    """AdamW on the groups that a network gives by `parameter_groups(weight_decay)`, else as for convolutions."""
+    if hasattr(model, "parameter_groups"):
+        return [adamw(model.parameter_groups(weight_decay))]  # type: ignore[operator]
+    return for_convolutions(model, weight_decay)
+
+
 def for_convolutions(model: nn.Module, weight_decay: float) -> list[torch.optim.Optimizer]:
     """Muon for the kernels of convolutions with several inputs, AdamW for all else."""
     kernels = [p for p in model.parameters() if p.requires_grad and p.ndim == 4 and p.shape[1] > 1]

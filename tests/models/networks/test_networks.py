@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from thrifty.data.column import Task
 from thrifty.exporting.onnx import export_module
 from thrifty.models.networks.audio import AudioNetwork
 from thrifty.models.networks.heads import Head, Heads
 from thrifty.models.networks.image import ImageNetwork
 from thrifty.models.networks.output import InUnits
+from thrifty.models.networks.table import Bins, TableNetwork
 from thrifty.training.optimizers import PerHeadAdamW
 
 
@@ -44,6 +46,32 @@ def test_scores_in_the_targets_units_are_scaled_and_moved() -> None:
     pixels = torch.randint(0, 256, (3, 16, 16, 1), dtype=torch.uint8)
     with torch.inference_mode():
         assert torch.allclose(InUnits(network, 5.0, 2.0)(pixels=pixels), network(pixels) * 2 + 5)
+
+
+def test_a_numbers_place_among_its_bins() -> None:
+    x_ND = np.array([[0.0, 5.0], [1.0, 5.0], [2.0, 5.0], [4.0, 5.0], [8.0, 5.0]])
+    bins = Bins(x_ND, np.array([0, 1]), 4)
+    values = torch.tensor([[0.0, 5.0], [3.0, 0.0], [-1.0, 9.0], [12.0, 5.0]])
+    expected = [[0, 0, 0, 0], [1, 1, 0.5, 0], [-1, 0, 0, 0], [1, 1, 1, 2]]  # edges 0, 1, 2, 4, 8; open at both ends
+    assert bins(values)[:, :4].tolist() == expected
+    assert (bins(values)[:, 4:] == 0).all()  # a column that never varies
+
+
+@pytest.mark.parametrize("task", [Task.MULTICLASS, Task.MULTILABEL, Task.REGRESSION])
+def test_a_table_network_answers_with_the_mean_of_its_members_and_exports(tmp_path: Path, task: Task) -> None:
+    x_ND = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    bins = Bins(x_ND, np.arange(2), 4)
+    network = TableNetwork(bins, 3, 2, task, width=16, num_layers=2, num_members=3, dropout=0.0)
+    features = torch.from_numpy(x_ND)
+    with torch.inference_mode():
+        members_NJK = network.train()(features=features)
+        mixed_NK = network.eval()(features=features)
+    assert members_NJK.shape == (50, 3, 2)
+    apply = {Task.MULTICLASS: lambda s: s.softmax(-1), Task.MULTILABEL: torch.sigmoid, Task.REGRESSION: lambda s: s}[
+        task
+    ]
+    assert torch.allclose(apply(mixed_NK), apply(members_NJK).mean(dim=1), atol=1e-5)
+    assert export_module(network, {"features": features}, tmp_path / "n.onnx").max_abs_difference < 1e-4
 
 
 HEADS = [

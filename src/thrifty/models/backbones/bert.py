@@ -28,11 +28,44 @@ def write(folder: Path, path: Path) -> Path:
     """
     from safetensors.numpy import load_file
 
-    config = read_json(folder / "config.json")
-    if config.get("model_type") != "bert" or config.get("hidden_act") != "gelu":
-        raise DataError(f"{folder}: a {config.get('model_type')!r} model; only BERT encoders with gelu can be read")
+    config = read_config(folder)
     weights = {name.removeprefix("bert."): value for name, value in load_file(folder / "model.safetensors").items()}
     graph = OnnxGraph("bert")
+    x_NLD, mask = _encoded(graph, weights, config)
+    total_ND = _sum_of_seen(graph, x_NLD, mask)
+    length = graph.node("ReduceL2", total_ND, axes=[1], keepdims=1)
+    features_ND = graph.node("Div", total_ND, graph.node("Max", length, graph.constant(1e-9)))
+    graph.output(features_ND, "features", np.float32, ("N", config["hidden_size"]))
+    return graph.save(path)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The content of config.json. Raises DataError when it is of something else than a BERT encoder."""
+    config: dict[str, Any] = read_json(folder / "config.json")
+    if config.get("model_type") != "bert" or config.get("hidden_act") != "gelu":
+        raise DataError(f"{folder}: a {config.get('model_type')!r} model; only BERT encoders with gelu can be read")
+    return config
+
+
+def write_scores(
+    config: Mapping[str, Any], weights: Weights, head: tuple[NDArray[Any], NDArray[Any]], path: Path, output: str
+) -> Path:
+    """Writes an encoder and, on the mean over the tokens seen, a linear layer (weights [K, D], biases [K]) as ONNX.
+
+    Inputs as for `write`; the output is float32 [N, K].
+    """
+    graph = OnnxGraph("bert")
+    x_NLD, mask = _encoded(graph, weights, config)
+    total_ND = _sum_of_seen(graph, x_NLD, mask)
+    count_N1 = graph.node("ReduceSum", mask, graph.constant([1]), keepdims=1)
+    mean_ND = graph.node("Div", total_ND, graph.node("Max", count_N1, graph.constant(1.0)))
+    scores_NK = graph.node("Gemm", mean_ND, graph.constant(head[0].T), graph.constant(head[1]))
+    graph.output(scores_NK, output, np.float32, ("N", len(head[1])))
+    return graph.save(path)
+
+
+def _encoded(graph: OnnxGraph, weights: Weights, config: Mapping[str, Any]) -> tuple[str, str]:
+    """Adds the inputs and all layers; the last one's vectors [N, L, D], and the mask as float32 [N, L]."""
     ids_NL = graph.input("ids", np.int64, ("N", "L"))
     mask_NL = graph.input("mask", np.int64, ("N", "L"))
     mask = graph.node("Cast", mask_NL, to=1)
@@ -41,8 +74,7 @@ def write(folder: Path, path: Path) -> Path:
     bias_N11L = graph.node("Mul", unseen, graph.constant(-10_000.0))
     for layer in range(config["num_hidden_layers"]):
         x_NLD = _layer(graph, weights, f"encoder.layer.{layer}", x_NLD, bias_N11L, config)
-    graph.output(_mean_of_seen(graph, x_NLD, mask), "features", np.float32, ("N", config["hidden_size"]))
-    return graph.save(path)
+    return x_NLD, mask
 
 
 def _embeddings(graph: OnnxGraph, weights: Weights, ids_NL: str, config: Mapping[str, Any]) -> str:
@@ -96,9 +128,7 @@ def _gelu(graph: OnnxGraph, x: str) -> str:
     return graph.node("Mul", graph.node("Mul", x, gate), graph.constant(0.5))
 
 
-def _mean_of_seen(graph: OnnxGraph, x_NLD: str, mask_NL: str) -> str:
-    """The mean over the tokens that the mask shows, scaled to length 1."""
+def _sum_of_seen(graph: OnnxGraph, x_NLD: str, mask_NL: str) -> str:
+    """The sum over the tokens that the mask shows, [N, D]."""
     mask_NL1 = graph.node("Unsqueeze", mask_NL, graph.constant([2]))
-    total_ND = graph.node("ReduceSum", graph.node("Mul", x_NLD, mask_NL1), graph.constant([1]), keepdims=0)
-    length = graph.node("ReduceL2", total_ND, axes=[1], keepdims=1)
-    return graph.node("Div", total_ND, graph.node("Max", length, graph.constant(1e-9)))
+    return graph.node("ReduceSum", graph.node("Mul", x_NLD, mask_NL1), graph.constant([1]), keepdims=0)

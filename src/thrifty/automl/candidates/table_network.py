@@ -1,0 +1,48 @@
+"""An ensemble of networks inside one, on the columns of a table together with frozen features of all others."""
+
+from thrifty.automl.candidates import heads_pretrained
+from thrifty.automl.candidates.candidate import PYTORCH, Candidate, Prior, feature_seconds
+from thrifty.automl.facts import Facts
+from thrifty.recipe import Recipe, TableNetwork, Training
+
+MIN_ROWS = 50
+WIDTH = {
+    "numbers": 10, "timestamps": 12, "categories": 10, "text_statistics": 10, "image_statistics": 900,
+    "log_mel_statistics": 900, "image_embedding": 1280, "text_embedding": 384, "speech_embedding": 192,
+}  # fmt: skip
+MOST_NUMBERS = 200_000_000  # of all rows' features: 0.8 GB
+
+
+def unfit(facts: Facts) -> str | None:
+    if not facts.num_numbers + facts.num_categories + facts.num_timestamps:
+        return "no column of a table"
+    if facts.num_rows < MIN_ROWS:
+        return f"it needs at least {MIN_ROWS} rows"
+    if facts.num_rows * width(facts) > MOST_NUMBERS:
+        return "too many rows and columns to hold in memory"
+    return None
+
+
+def width(facts: Facts) -> float:
+    """About how many features there are, bins included."""
+    counts = {"numbers": facts.num_numbers, "timestamps": facts.num_timestamps, "categories": facts.num_categories}
+    return sum(counts.get(block, 1) * WIDTH[block] for block in heads_pretrained.blocks_of(facts))
+
+
+def recipe(facts: Facts) -> Recipe:
+    batch = 256 if facts.num_rows >= 50_000 else 128 if facts.num_rows >= 4000 else 64 if facts.num_rows >= 1000 else 32
+    training = Training(
+        epochs=40, batch_size=batch, learning_rate=4e-3, weight_decay=0.03, label_smoothing=0.0, augmentation=0.0,
+        patience=12,
+    )  # fmt: skip
+    return Recipe(heads_pretrained.preparation(facts, heads_pretrained.blocks_of(facts)), TableNetwork(), training)
+
+
+def prior(facts: Facts) -> Prior:
+    products = 8 * (width(facts) * 256 + 256 * 256 + 256 * facts.num_outputs) * 6  # of a row, forward and back
+    epoch = facts.num_rows * facts.num_fits * products / (4e10 * facts.cores) + 2e-3
+    seconds = 3 + feature_seconds(facts, heads_pretrained.blocks_of(facts)) / facts.cores + 30 * epoch
+    return Prior(seconds, skill=0.75, spread=0.15, elastic=True)
+
+
+CANDIDATE = Candidate("table_network", PYTORCH, unfit, recipe, prior, all_cores=True)

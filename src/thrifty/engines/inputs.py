@@ -1,0 +1,145 @@
+"""What a network is fed: arrays of all development rows, and the nodes that make the same of raw rows.
+
+Shapes: N rows, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from thrifty.core.errors import DataError
+from thrifty.data.column import Meaning
+from thrifty.data.encode.encoder import Encoder
+from thrifty.data.encode.image import Image, channels_of
+from thrifty.data.encode.log_mel import LogMel
+from thrifty.data.encode.tokens import Tokens
+from thrifty.engines import features
+from thrifty.engines.features import Style
+from thrifty.engines.scaling import LARGEST, Scaling
+from thrifty.engines.trial import Trial
+from thrifty.models.weights import Weights
+from thrifty.runtime.graph import evaluate
+from thrifty.runtime.nodes import encoder_node
+
+NUM_EXAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of one fit.
+
+    arrays: by the network's argument, for the development rows `every`, which are sorted.
+    write: puts the nodes' files into a model's folder and gives the nodes; sources: the inputs of the network as it is
+    exported, {input: "node.output"}; examples: a few rows of these; exported: what is exported around the network.
+    lengths: of the development rows whose arrays are padded.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    every: np.ndarray
+    write: Callable[[Path], list[dict[str, Any]]]
+    sources: Mapping[str, str]
+    examples: Mapping[str, np.ndarray]
+    lengths: np.ndarray | None = None
+    exported: Callable[[nn.Module], nn.Module] = lambda network: network
+    remove: Callable[[], None] = lambda: None
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Where the given development rows are in the arrays."""
+        return np.searchsorted(self.every, rows)
+
+    def example_tensors(self) -> dict[str, Tensor]:
+        """NUM_EXAMPLES rows of what the exported network takes, repeated where there are fewer."""
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in self.examples.items()}
+        return {name: t[torch.arange(NUM_EXAMPLES) % len(t)] for name, t in tensors.items()}
+
+
+def of_media(trial: Trial, meaning: Meaning) -> Inputs:
+    """The one column of images (`pixels`) or sounds (`frames`), encoded or found in the cache."""
+    dataset, preparation = trial.dataset, trial.recipe.preparation
+    every = dataset.splits.development_rows
+    names = dataset.schema.names_of(meaning)
+    if len(names) != 1:
+        raise DataError(f"a network on {meaning.value} needs one such column; there are {len(names)}")
+    encoder: Encoder
+    if meaning == Meaning.IMAGE:
+        channels = channels_of(dataset.columns(every, names)[names[0]])
+        encoder, output = Image(names, preparation.image_size, channels), "pixels"
+    else:
+        encoder, output = LogMel(names, preparation.audio_seconds), "frames"
+    node = encoder_node("input", encoder, trial.folder)
+    source = f"input.{output}"
+    found = evaluate([node], trial.folder, (source,), dataset, every, trial.cache, threads=trial.channel.cores)
+    return Inputs(
+        arrays={output: found[source]},
+        every=every,
+        write=lambda folder: [encoder_node("input", encoder, folder)],
+        sources={output: source},
+        examples={output: found[source][:NUM_EXAMPLES]},
+    )
+
+
+def of_tokens(trial: Trial, weights: Weights, max_tokens: int) -> Inputs:
+    """All texts of a row as `ids` and `mask` of a pretrained encoder's own tokenizer."""
+    dataset = trial.dataset
+    every, names = dataset.splits.development_rows, dataset.schema.names_of(Meaning.TEXT)
+    if not names:
+        raise DataError("a network on text needs a column of texts; there is none")
+    encoder = Tokens(names, (weights.folder / "tokenizer.json").read_text(encoding="utf-8"), max_tokens)
+    node = encoder_node("input", encoder, trial.folder)
+    sources = {output: f"input.{output}" for output in encoder.outputs}
+    found = evaluate(
+        [node], trial.folder, tuple(sources.values()), dataset, every, trial.cache, threads=trial.channel.cores
+    )
+    arrays = {output: found[source] for output, source in sources.items()}
+    return Inputs(
+        arrays=arrays,
+        every=every,
+        write=lambda folder: [encoder_node("input", encoder, folder)],
+        sources=sources,
+        examples={name: array[:NUM_EXAMPLES] for name, array in arrays.items()},
+        lengths=np.asarray(arrays["mask"]).sum(axis=1),
+    )
+
+
+def of_features(trial: Trial, rows: np.ndarray) -> Inputs:
+    """All dense blocks of the recipe side by side as `features`, fitted to and scaled by the given rows."""
+    found = features.build(trial, rows, Style.DENSE)
+    every = trial.dataset.splits.development_rows
+    scaling = Scaling.of(found.blocks, found.arrays(rows))
+    arrays = found.arrays(every)
+    names = [block.name for block in found.blocks]
+    return Inputs(
+        arrays={"features": scaling.apply(np.concatenate(arrays, axis=1))},
+        every=every,
+        write=found.write,
+        sources={block.name: block.sources[0] for block in found.blocks},
+        examples={name: array[:NUM_EXAMPLES] for name, array in zip(names, arrays, strict=True)},
+        exported=lambda network: Joined(network, names, scaling),
+        remove=found.remove,
+    )
+
+
+class Joined(nn.Module):
+    """A network of `features` as one of the blocks that they are made of, unscaled."""
+
+    mean_D: Tensor
+    scale_D: Tensor
+
+    def __init__(self, network: nn.Module, names: Sequence[str], scaling: Scaling) -> None:
+        super().__init__()
+        self.network, self.names = network, tuple(names)
+        self.register_buffer("mean_D", torch.from_numpy(scaling.mean_D))
+        self.register_buffer("scale_D", torch.from_numpy(scaling.scale_D))
+
+    def forward(self, **blocks: Tensor) -> Tensor:
+        x_ND = (torch.cat([blocks[name] for name in self.names], dim=1) - self.mean_D) / self.scale_D
+        x_ND = torch.where(torch.isnan(x_ND), torch.zeros_like(x_ND), x_ND)
+        scores_NK: Tensor = self.network(features=x_ND.clamp(-LARGEST, LARGEST))
+        return scores_NK
