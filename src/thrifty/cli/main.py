@@ -178,7 +178,7 @@ def tune(
     metric: Annotated[str, typer.Option(help="The name of what the objective gives.")] = "loss",
     direction: Annotated[str | None, typer.Option(help="minimize or maximize; for many names it is known.")] = None,
     workers: Annotated[int, typer.Option(help="Trials that run at once.")] = 1,
-    policy: Annotated[str, typer.Option(help="auto, random, sobol, grid, hyperband or freeze-thaw.")] = "auto",
+    policy: Annotated[str, typer.Option(help="auto, random, sobol, grid, hyperband, …: see docs/study.md.")] = "auto",
     seed: Seed = 0,
     trial_seconds: Annotated[float | None, typer.Option(help="A trial that takes longer fails.")] = None,
     trial_memory_mb: Annotated[float | None, typer.Option(help="A trial that takes more memory fails.")] = None,

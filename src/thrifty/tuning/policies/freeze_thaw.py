@@ -4,12 +4,14 @@ A model of the curves says how far each trial, old or new, may get by a horizon;
 improvement over the best so far is bought one step. The horizon is drawn anew for each decision, log-uniformly, so that
 neither early nor late epochs rule (https://arxiv.org/abs/2404.16795). A share of the epochs goes to random trials run
 to a random depth, which guards against curves that cross late.
+
+In a study without epochs a trial is one step, and what is left is Bayesian optimization by expected improvement.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -65,12 +67,15 @@ def levels_of(last: int, growth: float) -> list[int]:
     return levels
 
 
+WITHOUT_EPOCHS = Settings(explored=0.0, random=0.05, start=8)
+
+
 class FreezeThaw:
-    """The policy for studies with epochs. Raises MissingExtraError without scipy."""
+    """The policy by a model of curves, or of values. Raises MissingExtraError without scipy."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         if find_spec("scipy") is None:
-            raise MissingExtraError("the policy 'freeze-thaw'", "tune", "scipy")
+            raise MissingExtraError("a policy that learns", "tune", "scipy")
         self.settings = settings or Settings()
         self._fresh = Fresh()
         self._seen: _Seen | None = None
@@ -81,9 +86,12 @@ class FreezeThaw:
         seen = self._seen
         seen.observe(study)
         rng = generator(study.seed, "freeze-thaw", study.num_proposals)
-        unfinished = seen.unfinished()
-        if unfinished is not None:
-            return unfinished
+        decision = seen.unfinished() or self._next(study, seen, rng)
+        if study.max_epochs is None and isinstance(decision, Purchase):
+            return replace(decision, until=None)
+        return decision
+
+    def _next(self, study: Study, seen: _Seen, rng: np.random.Generator) -> Decision:
         if seen.explored < self.settings.explored * (study.epochs_spent + seen.last):
             depth = seen.level_up_to(seen.last ** rng.random())
             decision = self._start(study, rng, depth, "a random one, run deep to keep the model honest", depth)
