@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from thrifty.automl.session import Session
 from thrifty.engines.trial import PARITY_ROWS, parity_rows
 from thrifty.evaluation.calibration import Tuned, tune_decision
 from thrifty.evaluation.decisions import probabilities_of
-from thrifty.evaluation.findings import LimitFinding
+from thrifty.evaluation.findings import ImportanceFinding, LimitFinding, Part
+from thrifty.evaluation.importance import MOST_ROWS, permutation_importance
 from thrifty.execution.job import Ended
 from thrifty.exporting import artifact as artifacts
 from thrifty.exporting import measure, verify
@@ -33,6 +34,8 @@ MEASURE_SECONDS = 1.0
 TEST_BATCH = 256
 TIMED_ROWS = 8
 ALONE_ROWS = 8
+IMPORTANCE_SHARE = 0.05  # of what the run took so far, for what the columns are worth
+LEAST_IMPORTANCE_SECONDS = 0.3
 LIMITS_NOT_MET = 3
 
 
@@ -51,6 +54,7 @@ class Result:
     test_rows: np.ndarray | None = None
     test_outputs: np.ndarray | None = None
     honest_outputs: np.ndarray | None = None
+    importance: Sequence[ImportanceFinding] = ()
 
     @property
     def limits_met(self) -> bool:
@@ -139,6 +143,10 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
         session.stage("scoring the test part")
         _score_test(session, result, left)
     session.phases["test"] = round(session.clock.elapsed() - began, 3)
+    began = session.clock.elapsed()
+    if session.interruption.number is None:
+        _weigh_columns(session, result, row_seconds, min(IMPORTANCE_SHARE * session.clock.elapsed(), left() - 0.5))
+        session.phases["importance"] = round(session.clock.elapsed() - began, 3)
     stopped = stopped if result.limits_met else "limits"
     report = write_report(session, result, stopped)
     if not session.request.cache:
@@ -289,6 +297,33 @@ def _measure(session: Session, result: Result, seconds: float) -> None:
     result.limits["max_accuracy_loss"] = LimitFinding(
         request.max_accuracy_loss, loss, loss <= request.max_accuracy_loss
     )
+
+
+def _weigh_columns(session: Session, result: Result, row_seconds: float, seconds: float) -> None:
+    """Measures what each column is worth, on test rows, or on validation rows where there are none."""
+    tested = result.test_rows is not None and result.test_outputs is not None
+    rows = result.test_rows if tested else session.dataset.splits.validation_rows
+    schema = session.dataset.schema
+    if rows is None or len(schema.inputs) < 2 or seconds < LEAST_IMPORTANCE_SECONDS:
+        return
+    session.stage("weighing the columns")
+    predictor = Predictor.load(session.directory.artifact, threads=session.facts.cores)
+
+    def predict(columns: Mapping[str, Sequence[Any]], num_rows: int) -> np.ndarray:
+        outputs, _ = predictor.values(columns, num_rows)
+        return outputs[:, 0] if session.task == "regression" else outputs
+
+    rows = np.sort(np.random.default_rng(session.request.seed).permutation(rows)[:MOST_ROWS])
+    columns = session.dataset.columns(rows)
+    part = Part(
+        session.dataset.targets(rows), predict(columns, len(rows)), session.dataset.weights(rows),
+        session.dataset.groups(rows),
+    )  # fmt: skip
+    result.importance = permutation_importance(
+        predict, columns, {name: str(meaning) for name, meaning in schema.inputs.items()}, part, session.task,
+        session.metric, decision=None if result.decision is None else result.decision.decision,
+        positive=session.positive, row_seconds=row_seconds, seconds=seconds, seed=session.request.seed,
+    )  # fmt: skip
 
 
 def _score_test(session: Session, result: Result, left: Any) -> None:

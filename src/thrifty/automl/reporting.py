@@ -144,6 +144,7 @@ def _findings(session: Session, result: Result, stopped: str) -> Findings:
             pretrained=_pretrained(session, result),
             int8=result.int8,
         ),
+        importance=result.importance,
         limits=result.limits,
         environment=machine(),
         phases=session.phases,

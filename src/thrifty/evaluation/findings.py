@@ -119,6 +119,20 @@ class ArtifactFinding:
 
 
 @dataclass(frozen=True)
+class ImportanceFinding:
+    """What the metric loses, larger is worse, when the cells of a column (or of a kind of columns) change places.
+
+    kind: `column` or `kind`.
+    """
+
+    kind: str
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Findings:
     """All that the report shows of one run.
 
@@ -154,6 +168,7 @@ class Findings:
     validation: Part | None = None
     test: Part | None = None
     artifact: ArtifactFinding | None = None
+    importance: Sequence[ImportanceFinding] = ()
     limits: Mapping[str, LimitFinding] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     phases: Mapping[str, float] = field(default_factory=dict)

@@ -43,6 +43,7 @@ def html(report: Mapping[str, Any], examples: Mapping[str, Any] | None = None) -
         quality.values(report),
         quality.classes(report),
         quality.worst(report, examples),
+        quality.importance(report),
         quality.slices(report),
         quality.reliability(report),
         search.bought(report),

@@ -64,6 +64,7 @@ def build(findings: Findings, seconds: float = 3.0) -> dict[str, Any]:
         "decision": None if findings.decision is None else findings.decision.to_json(),
         "decision_reason": findings.decision_reason,
         "closer": closer,
+        "importance": [dict(vars(one)) for one in findings.importance],
         "phases": dict(findings.phases),
         "command": list(findings.command),
         "seed": findings.seed,

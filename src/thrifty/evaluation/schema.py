@@ -94,6 +94,15 @@ SLICE = _object(
     {"differs": {"type": ["string", "null"], "enum": ["worse", "better", None]}},
 )
 BIN = _object({"low": NUMBER, "high": NUMBER, "rows": COUNT, "stated": NUMBER, "came_true": NUMBER})
+IMPORTANCE = _object(
+    {
+        "kind": {"type": "string", "enum": ["column", "kind"]},
+        "name": STRING,
+        "value": _or_null(NUMBER),
+        "low": _or_null(NUMBER),
+        "high": _or_null(NUMBER),
+    }
+)
 CLOSER = _object(
     {
         "part": {"type": "string", "enum": ["validation", "test"]},
@@ -153,6 +162,7 @@ SCHEMA = _object(
         "decision": {"type": ["object", "null"]},
         "decision_reason": STRING,
         "closer": _or_null(CLOSER),
+        "importance": _array(IMPORTANCE),
         "phases": _map(SECONDS),
         "command": _array(STRING),
         "seed": {"type": "integer"},

@@ -84,6 +84,26 @@ def values(report: Mapping[str, Any]) -> Markup | None:
     return section("values", "Predicted against true", plot, lead=sentence)
 
 
+def importance(report: Mapping[str, Any]) -> Markup | None:
+    """What each column is worth to the model."""
+    found = report.get("importance") or []
+    if not found:
+        return None
+    metric = report["metric"]
+    bars = [
+        Bar(one["name"], one["value"], one["low"], one["high"], value_text(metric, one["value"]), colour=k)
+        for k, kind in ((3, "kind"), (None, "column"))
+        for one in found
+        if one["kind"] == kind
+    ]
+    lead = (
+        f"What {metric_title(metric)} loses when a column's cells change places among the rows. Of columns that say the "
+        "same each may seem to be worth little."
+    )
+    body = ranges(bars[:MOST_COLUMNS], metric, reference=0.0)
+    return section("importance", "What the columns are worth", body, lead=lead)
+
+
 def classes(report: Mapping[str, Any]) -> Markup | None:
     """Precision, recall and F1 of each class, the weakest first."""
     lines = (report.get("closer") or {}).get("classes") or []
