@@ -93,6 +93,4 @@ _KINDS = {"image": "all images", "text": "all texts", "audio": "all sounds"}
 
 def _mixed(columns: Mapping[str, list[Any]], names: Sequence[str], order: np.ndarray) -> dict[str, list[Any]]:
     """The columns with the cells of the named ones in another order, the same for all of them."""
-    return {
-        name: [cells[row] for row in order.tolist()] if name in names else cells for name, cells in columns.items()
-    }
+    return {name: [cells[row] for row in order.tolist()] if name in names else cells for name, cells in columns.items()}

@@ -14,6 +14,7 @@ from thrifty.evaluation.words import count_text, interval_texts, metric_title, n
 MAX_MATRIX = 40
 MANY = 16
 MAX_PAIRS = 12
+MOST_COLUMNS = 40
 
 
 def scores(report: Mapping[str, Any]) -> Markup | None:
@@ -97,8 +98,8 @@ def importance(report: Mapping[str, Any]) -> Markup | None:
         if one["kind"] == kind
     ]
     lead = (
-        f"What {metric_title(metric)} loses when a column's cells change places among the rows. Of columns that say the "
-        "same each may seem to be worth little."
+        f"What {metric_title(metric)} loses when a column's cells change places among the rows. Of columns that say "
+        "the same each may seem to be worth little."
     )
     body = ranges(bars[:MOST_COLUMNS], metric, reference=0.0)
     return section("importance", "What the columns are worth", body, lead=lead)
