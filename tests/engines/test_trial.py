@@ -13,7 +13,7 @@ from thrifty.testing.executors import RecordingChannel
 
 def test_a_constant_has_no_correlation_rather_than_an_undefined_one(tmp_path: Path) -> None:
     rows = [{"x": row * row % 23 + 0.25, "y": row % 7 + 0.5} for row in range(40)]
-    prepare(rows, "y", folder=tmp_path / "data")
+    prepare(rows[:25], "y", folder=tmp_path / "data", validation=rows[25:])
     (tmp_path / "trial").mkdir()
     arguments = {
         "data": str(tmp_path / "data"),
