@@ -79,7 +79,7 @@ def first_models(events: Path) -> tuple[float, float]:
             values[event["trial"]] = event["value"]
         elif event["kind"] == "artifact_written":
             written.append((event["time_seconds"], event["trial"]))
-    baseline = values.get(0, 0.0)  # the first trial, always; a constant has no correlation
+    baseline = values[0]  # the first trial, always
     clearly = baseline + 0.1 * (1.0 - baseline)
     return written[0][0], next((at for at, trial in written if values[trial] >= clearly), float("inf"))
 

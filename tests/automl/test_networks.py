@@ -34,7 +34,7 @@ def test_a_network_is_trained_from_a_folder(tmp_path, medium):
             bars(number).save(folder / f"{number}.png")
         else:
             soundfile.write(folder / f"{number}.wav", tone(number), 16000)
-    settings = {"model.kind": f"{medium}_network", "training.epochs": 8}
+    settings = {"model.kind": f"{medium}_network", "training.epochs": 25}
     run = thrifty.train(
         tmp_path / "data", minutes=2.0, out=tmp_path / "run", settings=settings, max_accuracy_loss=5.0, cache=False
     )

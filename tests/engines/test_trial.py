@@ -5,9 +5,23 @@ from pathlib import Path
 import numpy as np
 
 from thrifty.data.prepare import Options, prepare
+from thrifty.engines.classical import fit
 from thrifty.engines.trial import choose_across, open_trial
 from thrifty.recipe import Baseline, Preparation, Recipe, to_json
 from thrifty.testing.executors import RecordingChannel
+
+
+def test_a_constant_has_no_correlation_rather_than_an_undefined_one(tmp_path: Path) -> None:
+    rows = [{"x": row * row % 23 + 0.25, "y": row % 7 + 0.5} for row in range(40)]
+    prepare(rows[:25], "y", folder=tmp_path / "data", validation=rows[25:])
+    (tmp_path / "trial").mkdir()
+    arguments = {
+        "data": str(tmp_path / "data"),
+        "folder": str(tmp_path / "trial"),
+        "recipe": to_json(Recipe(Preparation(), Baseline())),
+        "metric": "pearson",
+    }
+    assert fit(arguments, RecordingChannel())["value"] == 0.0
 
 
 def test_what_is_chosen_of_noise_is_not_said_to_be_good(tmp_path: Path) -> None:

@@ -31,10 +31,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """planned: the candidates that take part; skipped: the others, each with the reason."""
+    """planned: the candidates that take part; skipped: the others, each with the reason.
+
+    single: one recipe is trained, once, in as much of the time as it takes.
+    """
 
     planned: Mapping[str, Planned]
     skipped: Mapping[str, str]
+    single: bool = False
 
 
 def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str]) -> Plan:
@@ -127,12 +131,12 @@ def arms(plan: Plan, facts: Facts) -> list[Arm]:
             Arm(
                 name=name,
                 space=planned.space,
-                seconds=prior.seconds,
+                seconds=0.0 if plan.single else prior.seconds,
                 skill=prior.skill,
                 spread=prior.spread,
                 first={path: _value_at(planned.recipe, path) for path in planned.space},
                 cores=facts.cores if planned.candidate.all_cores else 1,
-                elastic=prior.elastic and not fixed_seconds,
+                elastic=prior.elastic and not fixed_seconds and not plan.single,
                 overhead_seconds=NETWORK_OVERHEAD_SECONDS if prior.elastic else 0.0,
             )
         )
@@ -157,4 +161,4 @@ def only_one(plan: Plan, facts: Facts) -> Plan:
     best = max(names, key=lambda name: plan.planned[name].candidate.prior(facts).skill)
     others = {name: "one recipe was asked for" for name in plan.planned if name != best}
     planned = plan.planned[best]
-    return Plan({best: Planned(planned.candidate, planned.recipe, {})}, {**plan.skipped, **others})
+    return Plan({best: Planned(planned.candidate, planned.recipe, {})}, {**plan.skipped, **others}, single=True)

@@ -1,31 +1,28 @@
-"""Progress of a run: a live table on a terminal, one line an event elsewhere."""
+"""Progress of a run: a live view on a terminal, one line an event elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.live import Live
 
 WIDTH = 80
 MOST_ROWS = 12
 
 
-class Progress:
-    """Shows a run's notices: mappings with `kind` and what belongs to it (see `automl/run.py`)."""
+class LiveView:
+    """What is shown on a terminal while something goes on, and gone at its end; `view` draws it."""
 
     def __init__(self, *, to_stderr: bool) -> None:
         self.stream = sys.stderr if to_stderr else sys.stdout
-        self.state: dict[str, Any] = {"stage": "starting", "candidates": {}}
-        self.console: Console | None = None
         self.live: Live | None = None
-        self.shown = 0.0
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -35,6 +32,27 @@ class Progress:
             self.live.stop()
             self.live = None
 
+    def go_live(self) -> None:
+        """Starts drawing, four times a second, when that has not begun."""
+        from rich.console import Console
+        from rich.live import Live
+
+        if self.live is None:
+            console = Console(file=self.stream, width=min(WIDTH, Console(file=self.stream).width))
+            self.live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self.view)
+            self.live.start()
+
+    def view(self) -> Group:
+        raise NotImplementedError
+
+
+class Progress(LiveView):
+    """Shows a run's notices: mappings with `kind` and what belongs to it (see `automl/run.py`)."""
+
+    def __init__(self, *, to_stderr: bool) -> None:
+        super().__init__(to_stderr=to_stderr)
+        self.state: dict[str, Any] = {"stage": "starting", "candidates": {}}
+
     def show(self, notice: dict[str, Any]) -> None:
         """Takes one notice: remembered for the table, or printed as a line where there is no terminal."""
         if notice["kind"] == "said":
@@ -42,7 +60,7 @@ class Progress:
             return
         self._remember(notice)
         if self.stream.isatty():
-            self._refresh()
+            self.go_live()
         elif notice["kind"] in ("trial_started", "trial_finished", "trial_failed", "stage"):
             line = self._line(notice)
             if line:
@@ -91,16 +109,7 @@ class Progress:
             )
         return ""
 
-    def _refresh(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        if self.live is None:
-            self.console = Console(file=self.stream, width=min(WIDTH, Console(file=self.stream).width))
-            self.live = Live(console=self.console, refresh_per_second=4, transient=True, get_renderable=self._table)
-            self.live.start()
-
-    def _table(self) -> Group:
+    def view(self) -> Group:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -113,7 +122,7 @@ class Progress:
         head = Table.grid(expand=True)
         head.add_column(ratio=3, no_wrap=True)
         head.add_column(ratio=2, justify="right", no_wrap=True)
-        head.add_row(Text(f"best so far: {best}"), Text(f"{_clock(elapsed)} of {_clock(budget)}"))
+        head.add_row(Text(f"best so far: {best}"), Text(f"{clock_text(elapsed)} of {clock_text(budget)}"))
         table = Table(box=None, expand=True, pad_edge=False)
         for name, justify in (("candidate", "left"), ("trials", "right"), ("best", "right"), ("seconds", "right")):
             table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
@@ -125,6 +134,6 @@ class Progress:
         return Group(head, bar, Text(str(state.get("stage", "")), style="dim"), table)
 
 
-def _clock(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
     minutes, rest = divmod(int(max(0.0, seconds)), 60)
     return f"{minutes}:{rest:02d}"

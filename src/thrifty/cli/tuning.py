@@ -3,51 +3,38 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from thrifty.automl.progress import WIDTH, LiveView, clock_text
 from thrifty.cli.show import print_json
 from thrifty.core.events import Event
 from thrifty.core.run_directory import RunDirectory
 from thrifty.tuning.kept import Kept
 from thrifty.tuning.study import Study
-from thrifty.tuning.trial import State, Trial
+from thrifty.tuning.trial import Best, State, Trial
 
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.live import Live
     from rich.table import Table
 
-WIDTH = 80
 MOST_ROWS = 8
 MOST_BEST = 5
 
 
-class TuneProgress:
+class TuneProgress(LiveView):
     """Shows a search as it goes: a live table on a terminal, a line for each trial that ended elsewhere."""
 
     def __init__(self, *, to_stderr: bool) -> None:
-        self.stream = sys.stderr if to_stderr else sys.stdout
-        self.live: Live | None = None
+        super().__init__(to_stderr=to_stderr)
         self.study: Study | None = None
-        self.best: Any = None
-
-    def __enter__(self) -> TuneProgress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.live is not None:
-            self.live.stop()
-            self.live = None
+        self.best: Best | None = None
 
     def show(self, study: Study, event: Event) -> None:
         self.study = study
         if self.stream.isatty():
-            self._start()
+            self.go_live()
         elif event.trial is not None and event.kind in ("trial_finished", "trial_failed", "trial_skipped"):
             trial = study.trials[event.trial]
             said = f"failed: {trial.why}" if trial.state is State.FAILED else _value(study, trial)
@@ -59,16 +46,7 @@ class TuneProgress:
                 flush=True,
             )
 
-    def _start(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        if self.live is None:
-            console = Console(file=self.stream, width=min(WIDTH, Console(file=self.stream).width))
-            self.live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._table)
-            self.live.start()
-
-    def _table(self) -> Group:
+    def view(self) -> Group:
         from rich.console import Group
         from rich.text import Text
 
@@ -76,9 +54,10 @@ class TuneProgress:
         assert study is not None
         best = study.best
         said = f"{study.metric} {best.value:.6g} (trial {best.trial})" if best is not None else "none yet"
-        left, budget = study.clock.elapsed(), study.clock.budget_seconds
-        of = f"{left:.0f} s of {budget:.0f} s" if budget is not None else f"{left:.0f} s"
-        head = Text(f"best so far: {said}\n{study.num_trials} trials, {of}")
+        spent, seconds = clock_text(study.clock.elapsed()), study.clock.budget_seconds
+        time = spent if seconds is None else f"{spent} of {clock_text(seconds)}"
+        epochs = "" if study.max_epochs is None else f", {study.epochs_spent} epochs"
+        head = Text(f"best so far: {said}\n{study.num_trials} trials{epochs}, {time}")
         return Group(head, _table_of(study, [study.trials[number] for number in study.running[:MOST_ROWS]]))
 
 

@@ -224,10 +224,15 @@ def open_trial(arguments: Mapping[str, Any], channel: Channel) -> Trial:
 def value_of(
     trial: Trial, y: np.ndarray, scores_NK: np.ndarray, weights: np.ndarray | None = None, metric: str | None = None
 ) -> float:
-    """The trial's metric (or another) of raw scores, turned so that higher is better; NaN where one is not finite."""
+    """The trial's metric (or another) of raw scores, turned so that higher is better; NaN where one is not finite.
+
+    The correlation of a constant, which is undefined, counts as none: 0.
+    """
     if not np.isfinite(scores_NK).all() or not len(scores_NK):
         return math.nan
     name, task = metric or trial.metric, trial.task.value
+    if name in metrics.CORRELATIONS and np.ptp(scores_NK) == 0:
+        return 0.0
     outputs = probabilities_of(task, scores_NK)
     return metrics.signed(name, metrics.score(name, task, y, outputs, None, weights, trial.positive))
 

@@ -67,6 +67,9 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
+CORRELATIONS = ("pearson", "spearman")
+
+
 def metrics_of(task: str) -> tuple[str, ...]:
     """The names of the metrics that the task has, in the order of METRICS."""
     return tuple(name for name, metric in METRICS.items() if task in metric.tasks)

@@ -110,8 +110,9 @@ def search_in_processes(
         interruption = stack.enter_context(Interruption())
         clock = StoppableClock(budget.seconds, started, interruption)
         study = Study(
-            space, metric=metric, direction=direction, max_epochs=max_epochs, seed=seed, folder=folder, policy=policy
-        )
+            space, metric=metric, direction=direction, max_epochs=max_epochs, seed=seed, folder=folder, policy=policy,
+            clock=clock,
+        )  # fmt: skip
         for config in first if study.num_trials == 0 else ():
             study.pause(study.start(config, "to be tried first"))
         kept = Path(
@@ -173,7 +174,7 @@ def _function(objective: Function | str) -> Function:
         raise UsageError(f"there is no file {path}, which the objective {objective!r} names")
     try:
         load_module(path)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{path} cannot be imported: {one_line(error)}") from error
     try:
         found = resolve(objective)
