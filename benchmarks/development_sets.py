@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from results import put, table_of
+
 from thrifty.execution import process_tree
-from thrifty.execution.resources import machine
 
 DEFAULT = (
     "img_fashion 4 accuracy", "txt_rt_sentiment 3 accuracy", "txt_tweet_rating 3 pearson",
@@ -29,12 +29,10 @@ DEFAULT = (
     "aud_keywords 4 accuracy", "aud_lid_tux 2 accuracy", "tab_letter 2 accuracy", "tab_satellite 2 accuracy",
     "tab_ozone 1 r2", "mm_wesnoth 2 f1_macro", "mm_fusion 5 accuracy",
 )  # fmt: skip
-RESULTS = Path(__file__).parent / "results.md"
 HEAD = (
     "set", "minutes", "metric", "test score", "95 % interval", "seconds", "first s", "better s", "peak GB",
     "artifact MB", "model",
 )  # fmt: skip
-TITLE = "## Development sets"
 
 
 def measure(root: Path, name: str, minutes: str, metric: str) -> list[str]:
@@ -86,16 +84,11 @@ def first_models(events: Path) -> tuple[float, float]:
 
 def main(root: str, *asked: str) -> None:
     sets = [list(asked[i : i + 3]) for i in range(0, len(asked), 3)] or [line.split() for line in DEFAULT]
-    lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
+    rows = []
     for one in sets:
-        lines.append("| " + " | ".join(measure(Path(root), *one)) + " |")
-        print(lines[-1], flush=True)
-    facts = machine()
-    made = f"{time.strftime('%Y-%m-%d')}, {facts.get('processor')}, {facts.get('cores')} cores, seed 0, one run each."
-    table = "\n".join([TITLE, "", f"`python benchmarks/development_sets.py SETS`: {made}", "", *lines, ""])
-    text = RESULTS.read_text() if RESULTS.exists() else "# Results\n\n"
-    found = re.search(rf"{TITLE}\n.*?(?=\n## |\Z)", text, re.S)
-    RESULTS.write_text(text[: found.start()] + table + text[found.end() :] if found else text + table)
+        rows.append(measure(Path(root), *one))
+        print(" | ".join(rows[-1]), flush=True)
+    put("Development sets", "python benchmarks/development_sets.py SETS", table_of(HEAD, rows))
 
 
 if __name__ == "__main__":
