@@ -15,11 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from thrifty.core.budget import Clock
 from thrifty.core.seeds import generator
 from thrifty.core.space import Domain
+from thrifty.tuning.policies.arm import propose
 from thrifty.tuning.policy import Purchase, Stop, Wait
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
@@ -138,27 +137,14 @@ class Ladder:
         return Purchase(config=config, why=why, extra={"started_seconds": round(view.clock.elapsed(), 3)})
 
     def _vary(self, view: View, arm: Arm) -> dict[str, Any]:
-        """A new configuration: half the time anywhere in the space, else near one of the arm's best two."""
-        tried = view.trials_of(arm.name)
-        rng = generator(self.seed, "ladder", arm.name, len(tried))
-        ranked = sorted(view.done_of(arm.name), key=lambda t: -view.skill(value_of(t)))[:2]
-        near = ranked[rng.integers(len(ranked))].config if ranked and rng.random() < 0.5 else None
-        for _ in range(20):
-            config = {path: self._value(path, domain, near, arm, rng) for path, domain in arm.space.items()}
-            if all(any(t.config.get(path, arm.first.get(path)) != v for path, v in config.items()) for t in tried):
-                break
-        return config
-
-    def _value(
-        self, path: str, domain: Domain, near: Mapping[str, Any] | None, arm: Arm, rng: np.random.Generator
-    ) -> Any:
-        """A parameter's value: from anywhere without `near`, else as there or a step from it."""
-        if near is None:
-            return domain.sample(rng)
-        value = near.get(path, arm.first.get(path))
-        if value is None or not domain.contains(value):
-            return domain.sample(rng)
-        return value if rng.random() < 0.5 else _step(domain, value, rng)
+        """A new configuration of the arm, by what its trials so far have come to."""
+        trials = view.trials_of(arm.name)
+        tried = []
+        for trial in trials:
+            failed = trial.state is State.FAILED
+            tried.append((trial.config, -math.inf if failed else view.skill_or_none(trial)))
+        rng = generator(self.seed, "ladder", arm.name, len(trials))
+        return propose(arm.space, arm.first, tried, rng) or {path: d.sample(rng) for path, d in arm.space.items()}
 
 
 class View:
@@ -190,6 +176,10 @@ class View:
             return -math.inf if value is None else value
         span = self.ladder.perfect - self.base
         return (value - self.base) / span if span > 1e-12 else 0.0
+
+    def skill_or_none(self, trial: Trial) -> float | None:
+        """The skill of a trial that is done."""
+        return self.skill(value_of(trial)) if trial.state is State.DONE and trial.values else None
 
     def offer(self, arm: Arm) -> Offer | None:
         """What the arm offers next, or None: closed by failures, or it does not fit the time left."""
@@ -313,11 +303,3 @@ def _expected_improvement(mean: float, spread: float, best: float) -> float:
     z = (mean - best) / max(spread, 1e-9)
     density = math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
     return spread * (z * 0.5 * math.erfc(-z / math.sqrt(2)) + density)
-
-
-def _step(domain: Domain, value: Any, rng: np.random.Generator) -> Any:
-    """A value near the given one: a normal step of a fifth of the range, or another choice."""
-    unit = domain.to_unit(value)
-    if hasattr(domain, "options"):
-        return domain.sample(rng)
-    return domain.from_unit(float(np.clip(unit + 0.2 * rng.standard_normal(), 0, 1)))
