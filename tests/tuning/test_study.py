@@ -383,3 +383,29 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_told(tmp_path: Path) -> Non
         assert study.running == ()
     events = log_of(tmp_path)
     assert [e["seq"] for e in events] == list(range(1, len(events) + 1))
+
+
+def test_what_is_enqueued_is_proposed_before_what_the_policy_would_and_only_once() -> None:
+    space = {"x": Float(0, 1), "kind": ["a", "b"]}
+    study = Study(space, metric="loss", policy="random")
+    study.tell(study.ask().trial, 1.0)
+    whole, part = study.enqueue({"x": 0.25, "kind": "a"}), study.enqueue({"x": 0.5})
+    assert study.enqueue({"kind": "a", "x": 0.25}) == whole
+    proposals = [study.ask(), study.ask()]
+    assert [p.trial for p in proposals] == [whole, part]
+    assert proposals[0].config == {"x": 0.25, "kind": "a"}
+    assert proposals[1].config["x"] == 0.5
+    with pytest.raises(UsageError, match="'y'"):
+        study.enqueue({"y": 1})
+    with pytest.raises(UsageError, match="'x' is 2"):
+        study.enqueue({"x": 2, "kind": "a"})
+    assert study.num_trials == 3
+
+
+def test_first_points_are_started_in_a_new_study_alone(tmp_path: Path) -> None:
+    options = {"metric": "loss", "folder": tmp_path, "first": [{"x": 0.25}, {"x": 0.5}]}
+    with Study({"x": Float(0, 1)}, **options) as study:
+        study.tell(study.ask().trial, 1.0)
+    with Study({"x": Float(0, 1)}, **options) as study:
+        assert [trial.config["x"] for trial in study.trials] == [0.25, 0.5]
+        assert study.ask().config == {"x": 0.5}

@@ -167,3 +167,23 @@ class PolicyContract(ABC):
             assert proposal.from_epoch == reached.get(proposal.trial, 0)
             reached[proposal.trial] = proposal.from_epoch + 1
         assert max(reached.values()) > 1
+
+    def test_points_to_try_first_come_first(self) -> None:
+        given = [{"lr": 0.1, "layers": 2, "kind": "a", "size": 16}, {"kind": "b"}]
+        study = self.study(first=given)
+        made = {p.trial: p.config for p in self.decisions(study, 2)}
+        assert made[0] == given[0]
+        assert made[1]["kind"] == "b"
+        self.decisions(study, 20)
+        assert study.num_trials > 2
+
+    def test_values_of_any_size_are_no_trouble(self) -> None:
+        study = self.study()
+
+        def huge(study: Study, proposal: Proposal) -> None:
+            count = 1 if proposal.until_epoch is None else proposal.until_epoch - proposal.from_epoch
+            sign = 1 if proposal.trial % 2 else -1
+            study.tell(proposal.trial, [sign * 10.0 ** (300 - 20 * (proposal.trial % 30))] * count)
+
+        self.decisions(study, 40, huge)
+        assert study.best is not None

@@ -19,12 +19,15 @@ from typing import Any
 from thrifty.core.budget import Clock
 from thrifty.core.errors import Exhausted, ExternalError, StoreError, UsageError
 from thrifty.core.events import RESERVED, Event, EventLog, json_text
+from thrifty.core.seeds import generator
 from thrifty.core.space import Space
 from thrifty.tuning.metric import direction_of, is_number, number, numbers, whole
 from thrifty.tuning.policies.named import policy_of
 from thrifty.tuning.policy import Policy, Purchase, Stop
 from thrifty.tuning.store import Change, MemoryStore, Store
 from thrifty.tuning.trial import Best, Proposal, State, Trial
+
+MOST_COMPLETIONS = 1000  # draws of what an enqueued configuration leaves out, to meet the constraints
 
 
 class Study:
@@ -36,7 +39,8 @@ class Study:
     max_epochs: the epochs of a full trial; None when a trial has one value and no epochs.
     seed: the same seed and the same answers give the same decisions.
     folder: where the study is kept; it is gone on with when its space, metric, direction and max_epochs match.
-    policy: "auto", "random", "hyperband", or an object with `decide(study, clock)`.
+    policy: "auto", the name of a policy or of a pair such as "asha+sobol", or an object with `decide(study, clock)`.
+    first: configurations to try first, in this order; parameters that one leaves out are drawn. Used in a new study.
     clock: what `time_seconds` of events counts from; by default from now.
     """
 
@@ -50,6 +54,7 @@ class Study:
         seed: int = 0,
         folder: str | Path | None = None,
         policy: str | Policy = "auto",
+        first: Sequence[Mapping[str, Any]] = (),
         clock: Clock | None = None,
     ) -> None:
         self.space = None if space is None else Space.of(space)
@@ -61,6 +66,7 @@ class Study:
         self.seed = whole("seed", seed, 0)
         self.folder = None if folder is None else Path(folder)
         self.policy = policy_of(policy, self.max_epochs)
+        points = [self._completed(config, at) for at, config in enumerate(first)]
         self.clock = clock or Clock()
         self.listeners: list[Callable[[Event], None]] = []
         self._sign = 1.0 if self.direction == "minimize" else -1.0
@@ -73,6 +79,9 @@ class Study:
         self._changes = array("q")
         self._best: tuple[float, int, int] | None = None
         self._open()
+        if not self._trials:
+            for config in points:
+                self.enqueue(config)
 
     # ---- asking and telling
 
@@ -125,6 +134,19 @@ class Study:
             if not told and self.max_epochs is None and failed is None:
                 raise UsageError(f"tell trial {before.id} one value, not none")
         self._end(before, told, None if failed is None else str(failed), cost_seconds, extra)
+
+    def enqueue(self, config: Mapping[str, Any]) -> int:
+        """Puts `config` before what the policy would propose next, and returns its trial.
+
+        Parameters that it leaves out are drawn at random. One that was tried already is not tried again: its trial is
+        returned. Raises UsageError for a configuration that is not in the space.
+        """
+        plain = self._completed(config, self.num_trials)
+        if self.seen(plain):
+            return next(trial.id for trial in self._trials if trial.config == plain)
+        trial = self.start(plain, "to be tried first")
+        self.pause(trial)
+        return trial
 
     # ---- for coordinators
 
@@ -347,6 +369,20 @@ class Study:
         except BaseException:
             self._store.close()
             raise
+
+    def _completed(self, config: Mapping[str, Any], at: int) -> dict[str, Any]:
+        """`config` with what it lacks drawn at random: the `at`-th such draw."""
+        if self.space is None:
+            return _as_json(config, "a configuration")
+        rng = generator(self.seed, "enqueued", at)
+        try:
+            drawn = self.space.build(lambda n, d: config[n] if n in config else d.sample(rng), MOST_COMPLETIONS)
+        except UsageError as error:
+            raise UsageError(
+                f"the configuration {dict(config)} to be tried first cannot meet the constraints "
+                f"{', '.join(self.space.constraints)}; change it or leave out more of it"
+            ) from error
+        return self.space.validate({**drawn, **config})
 
     def _check_match(self, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         for name in ("space", "metric", "direction", "max_epochs"):

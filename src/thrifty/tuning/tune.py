@@ -62,7 +62,7 @@ def tune(
     max_epochs: the epochs of a full trial, for a generator.
     workers: how many trials run at once; each gets its share of the cores.
     folder: where the study is kept. Called again with the same folder it goes on: the budget counts from the beginning.
-    first: configurations to try first.
+    first: configurations to try first; parameters that one leaves out are drawn.
     trial_seconds, trial_memory_mb: a trial that takes more fails; the search goes on.
     watch: called with the study and each event. started: the `time.time()` that `minutes` count from, by default now.
 
@@ -111,10 +111,8 @@ def search_in_processes(
         clock = StoppableClock(budget.seconds, started, interruption)
         study = Study(
             space, metric=metric, direction=direction, max_epochs=max_epochs, seed=seed, folder=folder, policy=policy,
-            clock=clock,
+            first=first, clock=clock,
         )  # fmt: skip
-        for config in first if study.num_trials == 0 else ():
-            study.pause(study.start(config, "to be tried first"))
         kept = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="thrifty-tune-")) if folder is None else folder
         )

@@ -1,4 +1,4 @@
-"""Policies by name."""
+"""Policies by name: one name, or a pair "SCHEDULER+SAMPLER" of who runs and who proposes configurations."""
 
 from __future__ import annotations
 
@@ -6,26 +6,37 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from thrifty.core.errors import UsageError
+from thrifty.tuning.policies.asha import Asha
 from thrifty.tuning.policies.freeze_thaw import WITHOUT_EPOCHS, FreezeThaw
 from thrifty.tuning.policies.grid import Grid
 from thrifty.tuning.policies.hyperband import Hyperband
-from thrifty.tuning.policies.random import Random, Straight
+from thrifty.tuning.policies.median import Median
+from thrifty.tuning.policies.random import Fresh, Source, Straight
 from thrifty.tuning.policies.sobol import Sobol
 from thrifty.tuning.policy import Policy
 
+SAMPLERS: dict[str, Callable[[], Source]] = {
+    "random": Fresh,
+    "sobol": Sobol,
+    "grid": Grid,
+}
+SCHEDULERS: dict[str, Callable[[Source], Policy]] = {
+    "hyperband": lambda source: Hyperband(source=source),
+    "asha": lambda source: Asha(source=source),
+    "median": lambda source: Median(source=source),
+}
 POLICIES: dict[str, Callable[[], Policy]] = {
-    "random": Random,
-    "sobol": lambda: Straight(Sobol()),
-    "grid": lambda: Straight(Grid()),
-    "hyperband": Hyperband,
     "freeze-thaw": FreezeThaw,
     "gaussian-process": lambda: FreezeThaw(WITHOUT_EPOCHS),
 }
-NEED_EPOCHS = ("hyperband", "freeze-thaw")
+NEED_EPOCHS = ("freeze-thaw", *SCHEDULERS)
 
 
 def policy_of(policy: str | Policy, max_epochs: int | None) -> Policy:
-    """A policy itself, or the one of that name; "auto" is the default for a study with or without epochs."""
+    """A policy itself, or the one of that name; "auto" is the default for a study with or without epochs.
+
+    A sampler's name alone runs each of its configurations to the end; a scheduler's alone takes random ones.
+    """
     if not isinstance(policy, str):
         if not callable(getattr(policy, "decide", None)):
             raise UsageError(f"policy is {policy!r}; it must be a name or have decide(study, clock)")
@@ -33,11 +44,26 @@ def policy_of(policy: str | Policy, max_epochs: int | None) -> Policy:
     if policy == "auto":
         if max_epochs is not None:
             return FreezeThaw()
-        return FreezeThaw(WITHOUT_EPOCHS) if find_spec("scipy") is not None else Random()
-    if policy not in POLICIES:
-        raise UsageError(f"policy is {policy!r}; it must be one of auto, {', '.join(POLICIES)}")
-    if policy in NEED_EPOCHS and max_epochs is None:
+        return FreezeThaw(WITHOUT_EPOCHS) if find_spec("scipy") is not None else Straight(Fresh())
+    scheduler, plus, sampler = policy.partition("+")
+    if plus:
+        _check_pair(policy, scheduler, sampler)
+    elif policy not in (*POLICIES, *SCHEDULERS, *SAMPLERS):
+        names = ", ".join((*SAMPLERS, *SCHEDULERS, *POLICIES))
+        raise UsageError(f"policy is {policy!r}; it must be one of auto, {names}, or a pair such as asha+sobol")
+    if scheduler in NEED_EPOCHS and max_epochs is None:
         raise UsageError(f"the policy {policy!r} needs epochs; give the study max_epochs")
     if policy == "gaussian-process" and max_epochs is not None:
         raise UsageError("the policy 'gaussian-process' is for studies without epochs; freeze-thaw is for those with")
-    return POLICIES[policy]()
+    if scheduler in SCHEDULERS:
+        return SCHEDULERS[scheduler](SAMPLERS[sampler or "random"]())
+    return Straight(SAMPLERS[policy]()) if policy in SAMPLERS else POLICIES[policy]()
+
+
+def _check_pair(policy: str, scheduler: str, sampler: str) -> None:
+    if scheduler in SAMPLERS and sampler in SCHEDULERS:
+        raise UsageError(f"policy is {policy!r}; the scheduler comes first: {sampler}+{scheduler}")
+    if scheduler not in SCHEDULERS:
+        raise UsageError(f"policy is {policy!r}; before the + comes one of {', '.join(SCHEDULERS)}")
+    if sampler not in SAMPLERS:
+        raise UsageError(f"policy is {policy!r}; after the + comes one of {', '.join(SAMPLERS)}")
