@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thrifty.core.budget import Clock
 from thrifty.core.errors import Exhausted, ExternalError, StoreError, UsageError
@@ -26,6 +26,9 @@ from thrifty.tuning.policies.named import policy_of
 from thrifty.tuning.policy import Policy, Purchase, Stop
 from thrifty.tuning.store import Change, MemoryStore, Store
 from thrifty.tuning.trial import Best, Proposal, State, Trial
+
+if TYPE_CHECKING:
+    from thrifty.tuning.importance import Importance
 
 MOST_COMPLETIONS = 1000  # draws of what an enqueued configuration leaves out, to meet the constraints
 
@@ -320,6 +323,12 @@ class Study:
     def events(self, after: int = 0) -> Iterator[Event]:
         """All events whose `seq` is above `after`."""
         return self._store.events(after)
+
+    def importance(self) -> Importance:
+        """How much each parameter matters to the metric: {parameter: share}, with intervals; see `Importance`."""
+        from thrifty.tuning.importance import importance_of
+
+        return importance_of(self)
 
     def close(self) -> None:
         """Gives the folder back to others. Raises ExternalError when `events.jsonl` could not be completed."""
