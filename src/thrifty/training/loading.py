@@ -54,8 +54,10 @@ class Loader:
             self.waited_seconds += came - began
             if batch is None:
                 return
-            yield batch
-            self.used_seconds += time.perf_counter() - came
+            try:
+                yield batch
+            finally:
+                self.used_seconds += time.perf_counter() - came
             self.num_batches, step = self.num_batches + 1, step + 1
             if not self.ahead and self._is_worth_a_thread():
                 self.ahead = True

@@ -40,6 +40,7 @@ class FitConfig:
     epochs: length of the schedule in passes over the rows; fractions are allowed.
     seconds: wall clock of the run, validation included; the schedule ends (at a learning rate of 0) when it does.
         None: no bound, and then no clock enters the result.
+    reserve_seconds: what the first validation is expected to take; later ones are foreseen by the one before.
     stop_epoch: where to end before the schedule does, as an earlier run found best; None is the schedule's end.
     patience: epochs without a better validation after which to stop; None never does.
     average_share: horizon of the weights' moving average as a share of the steps; 0 keeps no average.
@@ -54,6 +55,7 @@ class FitConfig:
     learning_rate: float = 2e-3
     warmup_share: float = 0.1
     seconds: float | None = None
+    reserve_seconds: float = 0.0
     stop_epoch: float | None = None
     patience: int | None = None
     average_share: float = 0.02
@@ -90,8 +92,9 @@ def fit(
     processes that train together, see `training.parallel`. Raises ExternalError when not even one row fits into memory.
     """
     schedule = Schedule.of(
-        steps_per_epoch(len(rows), config.batch_size), config.epochs, config.stop_epoch, config.seconds, ranks
-    )
+        steps_per_epoch(len(rows), config.batch_size), config.epochs, config.stop_epoch, config.seconds, ranks,
+        config.reserve_seconds,
+    )  # fmt: skip
     loader = Loader(rows, config.batch_size, config.seed, augment, ranks, precision.device)
     state.micro_batch = state.micro_batch or config.micro_batch or 0
     timed = config.seconds is not None and ranks.size == 1 and rows.lengths_N is None  # lengths: shapes vary
@@ -115,7 +118,8 @@ def fit(
             if state.has_diverged(batch_loss):
                 because = "diverged"
                 break
-            state.seconds = time.monotonic() - stopwatch
+            before, state.seconds = state.seconds, time.monotonic() - stopwatch
+            schedule.took(state.seconds - before)
             because = schedule.over(state, should_stop())
             state.follow(config.average_share)
             yield Stepped(state.step, batch_loss)

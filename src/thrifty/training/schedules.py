@@ -24,7 +24,10 @@ def warmup_cosine(progress: float, warmup_share: float) -> float:
 
 @dataclass
 class Schedule:
-    """When training ends and how far it is; reserve_seconds: what the last validation will take."""
+    """When training ends and how far it is.
+
+    reserve_seconds: what the last validation will take. step_seconds: what the next step will, by the steps before.
+    """
 
     steps_per_epoch: int
     num_steps: int
@@ -32,15 +35,21 @@ class Schedule:
     seconds: float | None
     ranks: Ranks
     reserve_seconds: float = 0.0
+    step_seconds: float = 0.0
 
     @classmethod
     def of(
-        cls, steps_per_epoch: int, epochs: float, stop_epoch: float | None, seconds: float | None, ranks: Ranks
-    ) -> Schedule:
+        cls, steps_per_epoch: int, epochs: float, stop_epoch: float | None, seconds: float | None, ranks: Ranks,
+        reserve_seconds: float = 0.0,
+    ) -> Schedule:  # fmt: skip
         """The schedule over `epochs`, of which a run goes to `stop_epoch` or the `seconds`, whichever is first."""
         num_steps = max(1, round(epochs * steps_per_epoch))
         last_step = max(1, round((epochs if stop_epoch is None else stop_epoch) * steps_per_epoch))
-        return cls(steps_per_epoch, num_steps, min(num_steps, last_step), seconds, ranks)
+        return cls(steps_per_epoch, num_steps, min(num_steps, last_step), seconds, ranks, reserve_seconds)
+
+    def took(self, seconds: float) -> None:
+        """Remembers what a step took, the last ones more than those before."""
+        self.step_seconds = 0.8 * self.step_seconds + 0.2 * seconds if self.step_seconds else seconds
 
     def over(self, state: State, asked: bool = False) -> str:
         """Sets the state's progress, the larger share of steps and of seconds; gives why training is over, or "".
@@ -50,7 +59,7 @@ class Schedule:
         state.progress = min(1.0, state.step / self.num_steps)
         because = "completed" if state.step >= self.last_step else ""
         if self.seconds is not None:
-            allowed = max(1e-3, self.seconds - self.reserve_seconds - state.restarted_at)
+            allowed = max(1e-3, self.seconds - self.reserve_seconds - self.step_seconds - state.restarted_at)
             share = (state.seconds - state.restarted_at) / allowed
             state.progress = min(1.0, max(state.progress, share))
             because = "seconds" if share >= 1.0 else because
@@ -63,5 +72,4 @@ class Schedule:
         if self.seconds is None:
             return math.inf
         left = max(0.0, self.seconds - self.reserve_seconds - state.seconds)
-        each = (state.seconds - state.restarted_at) / max(1, state.step)
-        return min(left, each * (self.last_step - state.step))
+        return min(left, self.step_seconds * (self.last_step - state.step))
