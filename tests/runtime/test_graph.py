@@ -62,6 +62,20 @@ def test_problems_name_the_row_of_the_whole(image_model: Path) -> None:
     assert [(p.row, p.column) for p in problems] == [(70, "file"), (199, "file")]
 
 
+def test_what_one_encoder_gives_is_reused_where_the_others_columns_change(text_model: Path) -> None:
+    rows = text_rows(300, seed=6)
+    columns = columns_of(rows)
+    graph = Graph.load(text_model)
+    parts = graph.parts(columns, 300)
+    assert {*parts} == {"text.indices", "text.weights", "numbers.values", "head.scores"}
+    assert graph.sources["head.scores"] == {"text", "a", "b"}
+    changed = {"a": columns["a"][::-1], "b": columns["b"]}
+    known = {name: parts[name] for name in ("text.indices", "text.weights")}
+    scores = graph.run_from(known, changed, 300)["head.scores"]  # the texts are not needed again
+    np.testing.assert_allclose(scores, graph.scores({**columns, **changed}, 300), atol=1e-5)
+    assert not np.allclose(scores, parts["head.scores"])
+
+
 def test_keys_depend_on_content_and_not_on_names(text_model: Path, tmp_path: Path) -> None:
     nodes, _ = read_model(text_model)
     keys = node_keys(nodes, text_model)

@@ -75,6 +75,16 @@ def test_a_row_gives_the_same_alone_and_in_a_batch(run: Path) -> None:
         assert alone[0]["prediction"] == batch[row]["prediction"]
 
 
+@pytest.mark.parametrize("names", [(), ("text",), ("a",), ("a", "b"), ("text", "a"), ("text", "a", "b")])
+def test_shuffled_columns_give_what_shuffled_rows_would(run: Path, names: tuple[str, ...]) -> None:
+    predictor = Predictor.load(run)
+    columns = columns_of(text_rows(200, seed=8))
+    order = np.random.default_rng(0).permutation(200)
+    shuffled = {name: [columns[name][row] for row in order] if name in names else columns[name] for name in columns}
+    expected, _ = predictor.values(shuffled, 200)
+    np.testing.assert_allclose(predictor.shuffler(columns, 200)(names, order), expected, atol=1e-6)
+
+
 def test_plain_values_of_any_kind_are_taken(run: Path) -> None:
     pandas = pytest.importorskip("pandas")
     predictor = Predictor.load(run)

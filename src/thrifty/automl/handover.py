@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from thrifty.engines.trial import PARITY_ROWS, parity_rows
 from thrifty.evaluation.calibration import Tuned, tune_decision
 from thrifty.evaluation.decisions import probabilities_of
 from thrifty.evaluation.findings import ImportanceFinding, LimitFinding, Part
-from thrifty.evaluation.importance import MOST_ROWS, permutation_importance
+from thrifty.evaluation.importance import FEWEST_ROWS, MOST_ROWS, permutation_importance
 from thrifty.execution.job import Ended
 from thrifty.exporting import artifact as artifacts
 from thrifty.exporting import measure, verify
@@ -35,7 +35,6 @@ TEST_BATCH = 256
 TIMED_ROWS = 8
 ALONE_ROWS = 8
 IMPORTANCE_SHARE = 0.05  # of what the run took so far, for what the columns are worth
-LEAST_IMPORTANCE_SECONDS = 0.3
 LIMITS_NOT_MET = 3
 
 
@@ -100,7 +99,8 @@ def _reserve(session: Session, row_seconds: float) -> None:
     test = min(0.15 * budget, 2.0 * row_seconds * len(session.dataset.splits.test_rows))
     checks = min(0.15 * budget, 1.5 * PARITY_ROWS * row_seconds)
     int8 = min(0.04 * budget, 2.0 + 300 * row_seconds)
-    session.search_clock.reserve_seconds = 1.0 + REPORT_SECONDS + 0.02 * budget + test + checks + int8
+    importance = min(0.03 * budget, 0.5 + 500 * row_seconds) if len(session.dataset.schema.inputs) > 1 else 0.0
+    session.search_clock.reserve_seconds = 1.0 + REPORT_SECONDS + 0.02 * budget + test + checks + int8 + importance
 
 
 def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
@@ -300,29 +300,30 @@ def _measure(session: Session, result: Result, seconds: float) -> None:
 
 
 def _weigh_columns(session: Session, result: Result, row_seconds: float, seconds: float) -> None:
-    """Measures what each column is worth, on test rows, or on validation rows where there are none."""
-    tested = result.test_rows is not None and result.test_outputs is not None
-    rows = result.test_rows if tested else session.dataset.splits.validation_rows
-    schema = session.dataset.schema
-    if rows is None or len(schema.inputs) < 2 or seconds < LEAST_IMPORTANCE_SECONDS:
+    """Measures what each column is worth: on test rows, or where there are none on those that were learned from."""
+    rows = session.dataset.splits.validation_rows if result.test_rows is None else result.test_rows
+    meanings = {name: str(meaning) for name, meaning in session.dataset.schema.inputs.items()}
+    num_rows = min(len(rows), MOST_ROWS, int(0.5 * seconds / max(row_seconds, 1e-6)))
+    if len(meanings) < 2 or num_rows < FEWEST_ROWS:
         return
     session.stage("weighing the columns")
+    ends = session.clock.elapsed() + seconds
     predictor = Predictor.load(session.directory.artifact, threads=session.facts.cores)
+    rows = np.sort(np.random.default_rng(session.request.seed).permutation(rows)[:num_rows])
+    values = predictor.shuffler(session.dataset.columns(rows), num_rows)
 
-    def predict(columns: Mapping[str, Sequence[Any]], num_rows: int) -> np.ndarray:
-        outputs, _ = predictor.values(columns, num_rows)
+    def shuffled(names: Sequence[str], order_N: np.ndarray) -> np.ndarray:
+        outputs = values(names, order_N)
         return outputs[:, 0] if session.task == "regression" else outputs
 
-    rows = np.sort(np.random.default_rng(session.request.seed).permutation(rows)[:MOST_ROWS])
-    columns = session.dataset.columns(rows)
     part = Part(
-        session.dataset.targets(rows), predict(columns, len(rows)), session.dataset.weights(rows),
+        session.dataset.targets(rows), shuffled((), np.arange(num_rows)), session.dataset.weights(rows),
         session.dataset.groups(rows),
     )  # fmt: skip
     result.importance = permutation_importance(
-        predict, columns, {name: str(meaning) for name, meaning in schema.inputs.items()}, part, session.task,
-        session.metric, decision=None if result.decision is None else result.decision.decision,
-        positive=session.positive, row_seconds=row_seconds, seconds=seconds, seed=session.request.seed,
+        shuffled, meanings, part, session.task, session.metric,
+        decision=None if result.decision is None else result.decision.decision, positive=session.positive,
+        seconds=ends - session.clock.elapsed(), seed=session.request.seed,
     )  # fmt: skip
 
 

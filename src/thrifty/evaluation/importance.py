@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -20,15 +19,15 @@ from thrifty.evaluation.metrics import METRICS
 FEWEST_ROWS = 30
 MOST_ROWS = 2000
 MOST_REPEATS = 5
+REPEATED_ROWS = 1000  # below so many rows, all of them are shuffled several times
 NUM_RESAMPLES = 300
 
-Predict = Callable[[Mapping[str, Sequence[Any]], int], np.ndarray]
-"""Raw columns and how many rows they have, to probabilities [N, K] or values [N]."""
+Shuffled = Callable[[Sequence[str], np.ndarray], np.ndarray]
+"""(columns, order [N]) to probabilities [N, K] or values [N] of all rows, these columns' cells in that order."""
 
 
 def permutation_importance(
-    predict: Predict,
-    columns: Mapping[str, Sequence[Any]],
+    shuffled: Shuffled,
     meanings: Mapping[str, str],
     part: Part,
     task: str,
@@ -36,61 +35,66 @@ def permutation_importance(
     *,
     decision: Decision | None = None,
     positive: int | None = None,
-    row_seconds: float = 0.0,
     seconds: float = 5.0,
     seed: int = 0,
 ) -> list[ImportanceFinding]:
-    """How much each column, and each kind of column where there are several, is worth; the most important first.
+    """How much each column, and all of a kind together where there are several, is worth; the most important first.
 
-    columns: the raw cells of the part's rows, by name. meanings: of the columns that the model reads. row_seconds: what
-    a row costs to predict; so many rows are taken, at random, as there are `seconds` for. Nothing where there is one
-    column alone, too few rows or too little time.
+    meanings: of the columns that the model reads. seconds: more repeats are made while they last. Nothing where there
+    is one column alone, fewer than FEWEST_ROWS rows or no time for each column once.
     """
-    units = _units(columns, meanings)
-    num_rows = len(part.y)
-    affordable = int(seconds / (len(units) + 1) / max(row_seconds, 1e-6)) if units else 0
-    most = min(num_rows, MOST_ROWS, affordable)
-    if most < FEWEST_ROWS:
-        return []
     ends = time.monotonic() + seconds
+    units = _units(meanings)
+    num_rows = len(part.y)
+    if not units or num_rows < FEWEST_ROWS:
+        return []
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.choice(num_rows, most, replace=False))
-    kept = {name: [cells[row] for row in rows.tolist()] for name, cells in columns.items()}
-    repeats = max(1, min(MOST_REPEATS, affordable // most, 300 // most))
-    y, before = part.y[rows], part.outputs[rows]
-    weights = None if part.weights is None else np.tile(part.weights[rows], repeats)
-    groups = np.tile(np.arange(most) if part.groups is None else part.groups[rows], repeats)
+    rounds: list[list[np.ndarray]] = []
+    began = time.monotonic()
+    for _ in range(max(1, min(MOST_REPEATS, REPEATED_ROWS // num_rows))):
+        order_N = rng.permutation(num_rows)
+        outputs: list[np.ndarray] = []
+        for _, _, names in units:
+            if time.monotonic() > ends:
+                break
+            outputs.append(shuffled(names, order_N))
+        if len(outputs) == len(units):
+            rounds.append(outputs)
+        if time.monotonic() + (time.monotonic() - began) / max(1, len(rounds)) > ends:
+            break
+    if not rounds:
+        return []
+
+    def repeated(array: np.ndarray) -> np.ndarray:
+        return np.concatenate([array] * len(rounds))
+
+    y, before = repeated(part.y), repeated(part.outputs)
+    weights = None if part.weights is None else repeated(part.weights)
+    groups = repeated(np.arange(num_rows) if part.groups is None else part.groups)
     sign = METRICS[metric].sign
     found = []
-    for kind, name, names in units:
-        if time.monotonic() > ends:
-            return []
-        after = [predict(_mixed(kept, names, rng.permutation(most)), most) for _ in range(repeats)]
+    for place, (kind, name, _) in enumerate(units):
+        after = np.concatenate([outputs[place] for outputs in rounds])
         change = difference(
-            metric, task, np.concatenate([y] * repeats), np.concatenate([before] * repeats), np.concatenate(after),
-            decision=decision, other_decision=decision, weights=weights, groups=groups, positive=positive, seed=seed,
-            num_resamples=NUM_RESAMPLES,
+            metric, task, y, before, after, decision=decision, other_decision=decision, weights=weights, groups=groups,
+            positive=positive, seed=seed, num_resamples=NUM_RESAMPLES,
         )  # fmt: skip
-        ends_of = sorted((sign * change.low, sign * change.high))
-        found.append(ImportanceFinding(kind, name, sign * change.value, *ends_of))
+        low, high = sorted((sign * change.low, sign * change.high))
+        found.append(ImportanceFinding(kind, name, sign * change.value, low, high))
     return sorted(found, key=lambda one: (one.kind != "kind", -one.value))
 
 
-def _units(columns: Mapping[str, Sequence[Any]], meanings: Mapping[str, str]) -> list[tuple[str, str, tuple[str, ...]]]:
-    """(kind, name, columns) of what is permuted together: each column, and before them each kind of columns."""
-    names = [name for name in columns if meanings.get(name, "ignored") != "ignored"]
+def _units(meanings: Mapping[str, str]) -> list[tuple[str, str, tuple[str, ...]]]:
+    """(kind, name, columns) of what is shuffled together: kinds of which there are several columns, and each column."""
+    names = [name for name, meaning in meanings.items() if meaning != "ignored"]
     if len(names) < 2:
         return []
     kinds: dict[str, list[str]] = {}
     for name in names:
         kinds.setdefault(_KINDS.get(meanings[name], "the table"), []).append(name)
-    found = [("kind", kind, tuple(those)) for kind, those in kinds.items()] if len(kinds) > 1 else []
+    several = {kind: those for kind, those in kinds.items() if 1 < len(those) < len(names)}
+    found = [("kind", kind, tuple(those)) for kind, those in several.items()]
     return [*found, *(("column", name, (name,)) for name in names)]
 
 
 _KINDS = {"image": "all images", "text": "all texts", "audio": "all sounds"}
-
-
-def _mixed(columns: Mapping[str, list[Any]], names: Sequence[str], order: np.ndarray) -> dict[str, list[Any]]:
-    """The columns with the cells of the named ones in another order, the same for all of them."""
-    return {name: [cells[row] for row in order.tolist()] if name in names else cells for name, cells in columns.items()}

@@ -23,30 +23,34 @@ _BY_LENGTH = ("tfidf", "tokens")  # padded to the longest row of a batch, so row
 
 class _EncoderStep(NamedTuple):
     encoder: Encoder
-    arrays: tuple[tuple[str, str], ...]  # (output, NODE.OUTPUT)
+    outputs: tuple[str, ...]
+    arrays: tuple[str, ...]  # NODE.OUTPUT of each output
+    inputs: tuple[tuple[str, str], ...] = ()
 
 
 class _OnnxStep(NamedTuple):
     session: Session
-    inputs: tuple[tuple[str, str], ...]  # (input, NODE.OUTPUT)
     outputs: tuple[str, ...]
     arrays: tuple[str, ...]
+    inputs: tuple[tuple[str, str], ...]  # (input, NODE.OUTPUT)
+
+
+_Step = _EncoderStep | _OnnxStep
 
 
 class Graph:
-    """Nodes ready to run. `columns`: the columns that its encoders read."""
+    """Nodes ready to run.
+
+    columns: the columns that its encoders read; sources: those that each array (NODE.OUTPUT) is made of.
+    """
 
     def __init__(self, nodes: Sequence[Node], folder: Path, wanted: Sequence[str], threads: int = 1) -> None:
         """Loads what the wanted arrays (NODE.OUTPUT) depend on, from `folder`. Raises StoreError."""
         self.wanted = tuple(wanted)
         self._threads = threads
-        self._steps = [_step(node, folder, threads) for node in needed(nodes, wanted)]
-        _check_order(self._steps, wanted)
-        encoders = [step.encoder for step in self._steps if isinstance(step, _EncoderStep)]
-        self.columns = tuple(dict.fromkeys(name for encoder in encoders for name in encoder.columns))
-        self._batch_rows = min((_BATCH_OF.get(e.kind, _BATCH_ROWS) for e in encoders), default=_BATCH_ROWS)
-        by_length = [name for e in encoders if e.kind in _BY_LENGTH for name in e.columns]
-        self._by_length = tuple(dict.fromkeys(by_length))
+        self._steps: list[_Step] = [_step(node, folder, threads) for node in needed(nodes, wanted)]
+        self.sources = _sources(self._steps, wanted)
+        self.columns = tuple(dict.fromkeys(name for e in _encoders(self._steps) for name in e.columns))
 
     @classmethod
     def load(cls, folder: Path, threads: int = 1) -> Self:
@@ -60,49 +64,82 @@ class Graph:
 
     def run(self, columns: Columns, num_rows: int) -> tuple[Arrays, list[Problem]]:
         """The wanted arrays of any number of rows, computed in batches, and the values that could not be read."""
-        if num_rows <= self._batch_rows:
-            return self._run_batch(columns)
-        order_N = self._order(columns, num_rows)
+        return self._run(self._steps, self.wanted, columns, num_rows, {})
+
+    def parts(self, columns: Columns, num_rows: int) -> Arrays:
+        """The arrays that steps put together with what other columns give, and the wanted ones."""
+        mixed = [a for step in self._steps for _, a in step.inputs if self.sources[a] != self.sources[step.arrays[0]]]
+        parts = tuple(dict.fromkeys((*mixed, *self.wanted)))
+        return self._run(self._steps, parts, columns, num_rows, {})[0]
+
+    def run_from(self, given: Arrays, columns: Columns, num_rows: int) -> Arrays:
+        """The wanted arrays, where some arrays of all rows are known; only what these do not give is computed."""
+        steps: list[_Step] = []
+        missing = {*self.wanted} - {*given}
+        for step in reversed(self._steps):
+            if missing & {*step.arrays}:
+                steps.insert(0, step)
+                missing |= {array for _, array in step.inputs} - {*given}
+        return self._run(steps, self.wanted, columns, num_rows, given)[0]
+
+    def _run(
+        self, steps: Sequence[_Step], wanted: Sequence[str], columns: Columns, num_rows: int, given: Arrays
+    ) -> tuple[Arrays, list[Problem]]:
+        encoders = _encoders(steps)
+        batch_rows = min((_BATCH_OF.get(e.kind, _BATCH_ROWS) for e in encoders), default=_BATCH_ROWS)
+        if num_rows <= batch_rows:
+            return self._run_batch(steps, wanted, columns, given)
+        names = tuple(dict.fromkeys(name for e in encoders for name in e.columns))
+        order_N = _order(encoders, columns, num_rows)
         arrays: Arrays = {}
         problems: list[Problem] = []
-        for start in range(0, num_rows, self._batch_rows):
-            rows = order_N[start : start + self._batch_rows]
+        for start in range(0, num_rows, batch_rows):
+            rows = order_N[start : start + batch_rows]
             picked = rows.tolist()
-            part = {name: [columns[name][row] for row in picked] for name in self.columns}
-            found, bad = self._run_batch(part)
+            part = {name: [columns[name][row] for row in picked] for name in names}
+            known = {name: array[rows] for name, array in given.items()}
+            found, bad = self._run_batch(steps, wanted, part, known)
             problems += [Problem(picked[row], column, reason) for row, column, reason in bad]
             for name, array in found.items():
                 arrays[name] = _place(arrays.get(name), array, rows, num_rows)
         return arrays, sorted(problems)
 
-    def _order(self, columns: Columns, num_rows: int) -> np.ndarray:
-        if not self._by_length:
-            return np.arange(num_rows)
-        lengths = np.zeros(num_rows, np.int64)
-        for name in self._by_length:
-            lengths += [len(value) if isinstance(value, str) else 8 for value in columns[name]]
-        return np.argsort(lengths, kind="stable")
-
-    def _run_batch(self, columns: Columns) -> tuple[Arrays, list[Problem]]:
-        made: Arrays = {}
+    def _run_batch(
+        self, steps: Sequence[_Step], wanted: Sequence[str], columns: Columns, given: Arrays
+    ) -> tuple[Arrays, list[Problem]]:
+        made = dict(given)
         problems: list[Problem] = []
-        for step in self._steps:
+        for step in steps:
             if isinstance(step, _EncoderStep):
                 encoded, bad = step.encoder.encode(columns, self._threads)
                 problems += bad
-                for output, array in step.arrays:
-                    made[array] = encoded[output]
+                made.update((array, encoded[output]) for output, array in zip(step.outputs, step.arrays))
             else:
                 results = step.session.run(step.outputs, {name: made[array] for name, array in step.inputs})
                 made.update(zip(step.arrays, results))
-        return {array: made[array] for array in self.wanted}, problems
+        return {array: made[array] for array in wanted}, problems
 
 
-def _step(node: Node, folder: Path, threads: int) -> _EncoderStep | _OnnxStep:
+def _encoders(steps: Iterable[_Step]) -> list[Encoder]:
+    return [step.encoder for step in steps if isinstance(step, _EncoderStep)]
+
+
+def _order(encoders: Iterable[Encoder], columns: Columns, num_rows: int) -> np.ndarray:
+    """Rows of like length together, where some encoder pads."""
+    names = {name for e in encoders if e.kind in _BY_LENGTH for name in e.columns}
+    if not names:
+        return np.arange(num_rows)
+    lengths = np.zeros(num_rows, np.int64)
+    for name in names:
+        lengths += [len(value) if isinstance(value, str) else 8 for value in columns[name]]
+    return np.argsort(lengths, kind="stable")
+
+
+def _step(node: Node, folder: Path, threads: int) -> _Step:
     name = node["name"]
     if node["kind"] == "encoder":
         encoder = load_encoder(folder, node["encoder"])
-        return _EncoderStep(encoder, tuple((output, f"{name}.{output}") for output in encoder.outputs))
+        return _EncoderStep(encoder, tuple(encoder.outputs), tuple(f"{name}.{output}" for output in encoder.outputs))
     if node["kind"] != "onnx":
         raise StoreError(f"a node of unknown kind {node['kind']!r}; this version has encoder and onnx")
     session = Session(folder / node["file"], threads)
@@ -111,23 +148,23 @@ def _step(node: Node, folder: Path, threads: int) -> _EncoderStep | _OnnxStep:
     unknown = sorted({*node["inputs"]} ^ {*session.inputs}) + sorted({*outputs} - {*session.outputs})
     if unknown:
         raise StoreError(f"the node {name!r} and its file {node['file']} differ in {', '.join(unknown)}")
-    return _OnnxStep(session, tuple(node["inputs"].items()), outputs, arrays)
+    return _OnnxStep(session, outputs, arrays, tuple(node["inputs"].items()))
 
 
-def _check_order(steps: Iterable[_EncoderStep | _OnnxStep], wanted: Iterable[str]) -> None:
-    """That every array which is read or wanted was made before. Raises StoreError."""
-    made: set[str] = set()
+def _sources(steps: Iterable[_Step], wanted: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The columns that each array is made of. Raises StoreError for one that is read or wanted but not made before."""
+    made: dict[str, frozenset[str]] = {}
     for step in steps:
-        if isinstance(step, _EncoderStep):
-            made.update(array for _, array in step.arrays)
-            continue
+        columns = frozenset(step.encoder.columns) if isinstance(step, _EncoderStep) else frozenset()
         for name, array in step.inputs:
             if array not in made:
                 raise StoreError(f"the input {name} of a node is {array!r}, which no node before it gives")
-        made.update(step.arrays)
+            columns |= made[array]
+        made.update(dict.fromkeys(step.arrays, columns))
     for array in wanted:
         if array not in made:
             raise StoreError(f"the array {array!r} is wanted, which no node gives")
+    return made
 
 
 def _place(whole: np.ndarray | None, part: np.ndarray, rows: np.ndarray, num_rows: int) -> np.ndarray:

@@ -4,7 +4,7 @@ Shapes: N rows, K classes or labels.
 """
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -181,6 +181,32 @@ class Predictor:
     def values(self, columns: Mapping[str, Sequence[Any]], num_rows: int) -> tuple[np.ndarray, list[Any]]:
         """Probabilities, or regression's values, float64 [N,K], and the Problems of values that could not be read."""
         arrays, problems = self._graph.run(columns, num_rows)
+        return self._mixed(arrays), problems
+
+    def shuffler(
+        self, columns: Mapping[str, Sequence[Any]], num_rows: int
+    ) -> Callable[[Sequence[str], np.ndarray], np.ndarray]:
+        """A function (names, order) that gives `values` as if the named columns' cells were in that order.
+
+        What one column alone gives, such as the features of an image, is computed once and then put in order.
+        """
+        parts = self._graph.parts(columns, num_rows)
+
+        def values(names: Sequence[str], order_N: np.ndarray) -> np.ndarray:
+            known = {}
+            for array, found in parts.items():
+                sources = self._graph.sources[array]
+                if sources <= {*names}:
+                    known[array] = found[order_N]
+                elif sources.isdisjoint(names):
+                    known[array] = found
+            order = order_N.tolist()
+            cells = {name: [columns[name][row] for row in order] for name in names if name in columns}
+            return self._mixed(self._graph.run_from(known, {**columns, **cells}, num_rows))
+
+        return values
+
+    def _mixed(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         parts = [arrays[member["output"]] for member in self._members]
         for part, member in zip(parts, self._members):
             if part.ndim != 2 or part.shape[1] != self._num_scores:
@@ -189,7 +215,7 @@ class Predictor:
                     f" needs scores of shape [rows, {self._num_scores}], but {member['output']} gives "
                     f"{list(part.shape)}. Copy the artifact again from where it was made"
                 )
-        return mixed(self.task, parts, self._members), problems
+        return mixed(self.task, parts, self._members)
 
     def decide(self, probabilities_NK: np.ndarray) -> np.ndarray:
         """Class codes int64 [N], or for multilabel bool [N,K], by the artifact's decision."""

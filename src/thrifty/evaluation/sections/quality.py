@@ -101,6 +101,8 @@ def importance(report: Mapping[str, Any]) -> Markup | None:
         f"What {metric_title(metric)} loses when a column's cells change places among the rows. Of columns that say "
         "the same each may seem to be worth little."
     )
+    if not report["test"]:
+        lead += " There are no test rows: these figures are of rows that the model has learned from."
     body = ranges(bars[:MOST_COLUMNS], metric, reference=0.0)
     return section("importance", "What the columns are worth", body, lead=lead)
 
