@@ -89,6 +89,8 @@ def test_an_image_network_leaves_all_files_and_its_model_gives_its_validation_sc
     assert np.abs(scores_of(tmp_path, dataset, checked) - parity).max() < 1e-4
     assert set(read_json(tmp_path / "trial" / "chosen.json")) == {"epochs", "stop_epoch"}
     assert channel.reports[-1]["value"] > 0.5
+    assert 0.0 < result["notes"]["waiting_share"] < 1.0
+    assert result["notes"]["micro_batch"] is None
 
 
 def test_with_one_round_the_scores_are_the_models_and_every_epoch_is_reported(tmp_path: Path) -> None:

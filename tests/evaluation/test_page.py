@@ -6,7 +6,7 @@ from findings_of_tests import findings_of
 
 from thrifty.evaluation import report
 from thrifty.evaluation.examples import gather
-from thrifty.evaluation.findings import BadRowFinding, ColumnFinding
+from thrifty.evaluation.findings import BadRowFinding, CandidateFinding, ColumnFinding, TrialFinding
 from thrifty.evaluation.page import html as page
 
 VOID = {"meta", "img", "br"}
@@ -123,3 +123,10 @@ def test_many_classes_are_shown_as_pairs():
     Checked(html)
     assert 'class="confusion' not in html
     assert "Most often confused" in html
+
+
+def test_what_a_network_waited_for_data_is_said_where_it_ran():
+    trained = TrialFinding(1, "done", 0.8, 1.0, 9.0, 8.0, notes={"waiting_share": 0.034})
+    found = report.build(findings_of(candidates=[CandidateFinding("image_network", "done", "", [trained])]))
+    assert found["trials"][0]["notes"] == {"waiting_share": 0.034}
+    assert "3 % of its training waiting for data" in page(found)

@@ -1,4 +1,7 @@
 import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +11,9 @@ from torch import nn
 
 from thrifty.core.errors import StoreError
 from thrifty.training import checkpoint
-from thrifty.training.batches import Rows
-from thrifty.training.loop import Diverged, EpochEnded, Event, Finished, FitConfig, fit
+from thrifty.training.batches import Batch, Rows
+from thrifty.training.events import Diverged, EpochEnded, Event, Finished, Stepped
+from thrifty.training.loop import FitConfig, fit
 from thrifty.training.losses import cross_entropy, dense_targets
 from thrifty.training.optimizers import adamw, groups
 from thrifty.training.precision import Precision
@@ -62,7 +66,7 @@ def same(a: State, b: State) -> bool:
 def test_the_loss_falls_and_the_last_step_ends_the_schedule() -> None:
     events = run(start())
     assert losses(events)[-1] < losses(events)[0]
-    assert events[-1] == Finished("completed", 36, 6.0, 1.0, events[-1].seconds)
+    assert events[-1] == Finished("completed", 36, 6.0, 1.0, events[-1].seconds, events[-1].waiting_share)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not() -> None:
@@ -92,6 +96,62 @@ def test_training_goes_on_from_a_checkpoint_with_the_same_losses_bit_for_bit(tmp
     assert same(whole, again)
     assert all(torch.equal(whole.best[name], again.best[name]) for name in whole.best)
     assert whole.best_epoch == again.best_epoch
+
+
+@pytest.mark.parametrize("stop", [1, 8, 12, 35, 36])
+@pytest.mark.parametrize("low", [torch.float32, torch.float16])
+def test_training_goes_on_from_the_middle_of_an_epoch_with_the_same_losses_bit_for_bit(
+    tmp_path: Path, stop: int, low: torch.dtype
+) -> None:
+    config = FitConfig(**{**vars(CONFIG), "micro_batch": 6, "patience": 9})
+
+    def begun(seed: int) -> State:
+        torch.manual_seed(seed)
+        model = Net()
+        first, second = groups(model.body[0].parameters(), 0.1), groups(list(model.body[1:].parameters()), 0.0)
+        state = begin(model, [adamw(first), torch.optim.SGD(second, lr=0.0, momentum=0.9)])
+        state.loss_scale = 2.0**20  # too large at first, for float16
+        return state
+
+    def noisy(batch: Batch, generator: torch.Generator) -> Batch:
+        x = batch.inputs["x"]
+        return batch._replace(inputs={"x": x + 0.1 * torch.randn(x.shape, generator=generator)})
+
+    def value(model: nn.Module) -> float:
+        return -float(sum(p.abs().sum() for p in model.parameters()))
+
+    def events_of(state: State) -> Iterator[Event]:
+        return fit(state, rows(), config, cross_entropy, Precision(low), augment=noisy, validate=value)
+
+    def told(events: list[Event]) -> list[Event]:
+        timeless = {"seconds": 0.0, "waiting_share": 0.0}
+        return [replace(e, **{k: v for k, v in timeless.items() if hasattr(e, k)}) for e in events]
+
+    whole = begun(0)
+    expected = told(list(events_of(whole)))
+    part = begun(0)
+    for event in events_of(part):
+        if isinstance(event, Stepped) and event.step == stop:
+            checkpoint.save(part, tmp_path / "state.pt")
+            break
+    again = begun(99)
+    checkpoint.load(again, tmp_path / "state.pt")
+    torch.manual_seed(12345)
+    rest = told(list(events_of(again)))
+    place = next(i for i, event in enumerate(expected) if isinstance(event, Stepped) and event.step == stop)
+    assert rest == expected[place + 1 :]
+    assert same(whole, again)
+    assert all(torch.equal(whole.best[name], again.best[name]) for name in whole.best)
+    assert whole.loss_scale == again.loss_scale
+
+
+def test_a_finished_run_that_is_loaded_again_takes_no_further_step() -> None:
+    state = start()
+    run(state, validate=lambda _: 1.0)
+    weights = {name: value.clone() for name, value in state.model.state_dict().items()}
+    events = run(state, validate=lambda _: 1.0)
+    assert [type(event) for event in events] == [Finished]
+    assert all(torch.equal(value, state.model.state_dict()[name]) for name, value in weights.items())
 
 
 def test_a_checkpoint_of_another_network_or_format_is_refused(tmp_path: Path) -> None:
@@ -124,6 +184,27 @@ def test_a_run_bounded_in_seconds_ends_in_time_with_its_learning_rate_gone_down(
     assert state.progress == 1.0
     ended = [event for event in events if isinstance(event, EpochEnded)]
     assert ended[-1].learning_rate < 0.2 * max(event.learning_rate for event in ended)
+
+
+def test_a_first_validation_that_is_foreseen_is_within_the_seconds() -> None:
+    config = FitConfig(**{**vars(CONFIG), "epochs": 1e6, "seconds": 0.8, "reserve_seconds": 0.6})
+
+    def validate(_: nn.Module) -> float:
+        time.sleep(0.6)
+        return 0.0
+
+    assert run(start(), config, validate=validate)[-1].seconds < 1.0
+
+
+def test_no_step_is_begun_that_would_end_after_the_seconds() -> None:
+    def slow(batch: Batch, _: torch.Generator) -> Batch:
+        time.sleep(0.3)
+        return batch
+
+    config = FitConfig(**{**vars(CONFIG), "epochs": 1e6, "seconds": 1.1})
+    events = run(start(), config, augment=slow)
+    assert events[-1].step == 3
+    assert events[-1].seconds < 1.1
 
 
 def test_stop_epoch_ends_early_within_a_longer_schedule() -> None:

@@ -236,7 +236,7 @@ def _trial(trial: Trial, times: Mapping[int, tuple[float, float]]) -> TrialFindi
     value = value_of(trial) if trial.state is State.DONE else None
     return TrialFinding(
         trial.id, status, value, began, ended, trial.cost_seconds, trial.config, curve,
-        trial.why if trial.state in (State.FAILED, State.SKIPPED) else "",
+        trial.why if trial.state in (State.FAILED, State.SKIPPED) else "", trial.extra.get("notes") or {},
     )  # fmt: skip
 
 

@@ -50,7 +50,8 @@ from thrifty.recipe import Training
 from thrifty.runtime.nodes import onnx_node, write_model
 from thrifty.training import augment
 from thrifty.training.batches import Rows, in_order, steps_per_epoch
-from thrifty.training.loop import Diverged, EpochEnded, Finished, FitConfig
+from thrifty.training.events import Compiled, Diverged, EpochEnded, Finished, MemoryRanOut
+from thrifty.training.loop import FitConfig
 from thrifty.training.loop import fit as train
 from thrifty.training.losses import loss_of, of_members
 from thrifty.training.optimizers import for_network
@@ -86,6 +87,8 @@ class _Trained:
     stop_epoch: float
     because: str
     restarts: int
+    waiting_share: float
+    micro_batch: int
 
 
 def _fit_network(trial: Trial) -> dict[str, Any]:
@@ -212,6 +215,12 @@ def _train(trial: Trial, rows: np.ndarray, round_: Round | None, seconds: float)
                 trial.report(event.epoch, event.value, loss=event.loss)
             case Diverged():
                 trial.channel.report({"note": f"diverged at step {event.step}, loss {event.loss:.3g}"})
+            case MemoryRanOut():
+                said = f"out of memory at step {event.step}: {event.micro_batch} rows at a time from now on"
+                trial.channel.report({"note": said})
+            case Compiled():
+                said = f"{event.speedup:.2f} times as fast ({event.why})" if event.kept else f"not kept: {event.why}"
+                trial.channel.report({"note": f"compiled in {event.seconds:.0f} s, {said}"})
             case Finished():
                 finished = event
     assert finished is not None
@@ -229,6 +238,8 @@ def _train(trial: Trial, rows: np.ndarray, round_: Round | None, seconds: float)
         stop_epoch=stop,
         because=finished.because,
         restarts=state.num_restarts,
+        waiting_share=finished.waiting_share,
+        micro_batch=state.micro_batch,
     )
 
 
@@ -297,6 +308,8 @@ def _notes(trained: list[_Trained], exported: Exported) -> dict[str, Any]:
         "epochs": [round(one.stop_epoch, 2) for one in trained],
         "stopped_because": [one.because for one in trained],
         "restarts": sum(one.restarts for one in trained),
+        "waiting_share": round(float(np.mean([one.waiting_share for one in trained])), 4),
+        "micro_batch": min((one.micro_batch for one in trained if one.micro_batch), default=None),
         "export": exported.route,
         "export_difference": exported.max_abs_difference,
     }

@@ -57,7 +57,7 @@ class BadRowFinding:
 class TrialFinding:
     """One trial. value: on validation, larger is better, None without one. Times are seconds since the run began.
 
-    curve: value after each epoch, larger is better. status: done, failed, stopped.
+    curve: value after each epoch, larger is better. status: done, failed, stopped. notes: what its engine said.
     """
 
     trial: int
@@ -69,6 +69,7 @@ class TrialFinding:
     config: Mapping[str, Any] = field(default_factory=dict)
     curve: Sequence[float] = ()
     why: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

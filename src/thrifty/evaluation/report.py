@@ -176,6 +176,7 @@ def _trials(findings: Findings) -> list[dict[str, Any]]:
                     "why": t.why,
                     "config": dict(t.config),
                     "curve": [signed(findings.metric, v) for v in t.curve],
+                    "notes": dict(t.notes),
                 }
             )
     return sorted(rows, key=lambda row: (row["ended_seconds"], row["trial"]))

@@ -65,7 +65,8 @@ TRIAL = _object(
         "why": STRING,
         "config": {"type": "object"},
         "curve": _array(_or_null(NUMBER)),
-    }
+    },
+    {"notes": {"type": "object"}},
 )
 ARTIFACT = _object(
     {

@@ -57,14 +57,19 @@ def steps_per_epoch(num_rows: int, batch_size: int) -> int:
     return max(1, num_rows // batch_size)
 
 
-def epoch_of(rows: Rows, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
-    """The batches of one epoch: the same for the same seed and epoch."""
+def epoch_of(
+    rows: Rows, batch_size: int, seed: int, epoch: int, first: int = 0, share: tuple[int, int] = (0, 1)
+) -> Iterator[Batch]:
+    """The batches of one epoch: the same for the same seed and epoch.
+
+    first: the batch (from 0) to begin with. share: (k, n) gives every nth row of each batch, beginning with the kth.
+    """
     rng = seeds.generator(seed, "order", epoch)
     order = rng.permutation(len(rows))
     if rows.lengths_N is not None:
         order = _by_length(order, rows.lengths_N, batch_size, rng)
-    for step in range(steps_per_epoch(len(rows), batch_size)):
-        chosen = order[step * batch_size : (step + 1) * batch_size]
+    for step in range(first, steps_per_epoch(len(rows), batch_size)):
+        chosen = order[step * batch_size : (step + 1) * batch_size][share[0] :: share[1]]
         weights_N = np.ones(len(chosen), np.float32) if rows.weights_N is None else rows.weights_N[chosen]
         inputs = {name: _tensor(_pick(array, rows.rows_N[chosen])) for name, array in rows.inputs.items()}
         yield Batch(inputs, _tensor(rows.targets_NK[chosen]), _tensor(weights_N))
@@ -88,7 +93,9 @@ def in_order(inputs: Mapping[str, np.ndarray], rows_N: np.ndarray, batch_size: i
 
 
 def _pick(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Rows of an array as a new one; in rising order, which a memory-mapped file is read fastest in."""
+    """Rows of an array as a new one; of a memory-mapped file in rising order, which it is read fastest in."""
+    if not isinstance(array, np.memmap):
+        return array[rows]
     order = np.argsort(rows, kind="stable")
     picked = np.empty((len(rows), *array.shape[1:]), array.dtype)
     picked[order] = array[rows[order]]

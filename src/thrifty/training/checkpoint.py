@@ -10,11 +10,14 @@ from thrifty.core.errors import StoreError
 from thrifty.core.files import replacing
 from thrifty.training.state import State, counters
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(state: State, path: Path) -> None:
-    """Writes the state, whole or not at all. Only between epochs does training go on from it exactly."""
+    """Writes the state, whole or not at all. After any `Stepped` or `EpochEnded` training goes on from it exactly.
+
+    Nothing random is kept: what is drawn in a step comes from the seed and the step's number.
+    """
     content = {
         "format": FORMAT,
         "counters": counters(state),

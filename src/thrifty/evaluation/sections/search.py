@@ -222,12 +222,18 @@ def _timeline(report: Mapping[str, Any]) -> Markup:
         for t in trials:
             a, b = (100 * t[k] / until for k in ("started_seconds", "ended_seconds"))
             text = value_text(report["metric"], t["validation"]) if t["validation"] is not None else t["status"]
-            title = f"trial {t['trial']}: {text}, {seconds_text(t['seconds'])}"
+            title = f"trial {t['trial']}: {text}, {seconds_text(t['seconds'])}{_waited(t)}"
             failed = ";--c:var(--bad)" if t["status"] == "failed" else ""
             bars.append(tag("i", class_="full", style=f"--a:{a:.2f};--b:{b:.2f}{failed}", title=title))
         cells += [tag("div", name, class_="label", title=name), tag("div", bars, class_="track")]
         cells.append(tag("div", seconds_text(sum(t["seconds"] for t in trials)), class_="num"))
     return tag("div", tag("h3", "What ran when"), tag("div", cells, class_="ranges"))
+
+
+def _waited(trial: Mapping[str, Any]) -> str:
+    """What a network waited for its data, where that is known."""
+    share = (trial.get("notes") or {}).get("waiting_share")
+    return "" if share is None else f", {100 * share:.0f} % of its training waiting for data"
 
 
 def _phases(report: Mapping[str, Any]) -> Markup | None:
