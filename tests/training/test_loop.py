@@ -1,4 +1,5 @@
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import nn
 
 from thrifty.core.errors import StoreError
 from thrifty.training import checkpoint
-from thrifty.training.batches import Rows
+from thrifty.training.batches import Batch, Rows
 from thrifty.training.loop import Diverged, EpochEnded, Event, Finished, FitConfig, fit
 from thrifty.training.losses import cross_entropy, dense_targets
 from thrifty.training.optimizers import adamw, groups
@@ -124,6 +125,27 @@ def test_a_run_bounded_in_seconds_ends_in_time_with_its_learning_rate_gone_down(
     assert state.progress == 1.0
     ended = [event for event in events if isinstance(event, EpochEnded)]
     assert ended[-1].learning_rate < 0.2 * max(event.learning_rate for event in ended)
+
+
+def test_a_first_validation_that_is_foreseen_is_within_the_seconds() -> None:
+    config = FitConfig(**{**vars(CONFIG), "epochs": 1e6, "seconds": 0.8, "reserve_seconds": 0.6})
+
+    def validate(_: nn.Module) -> float:
+        time.sleep(0.6)
+        return 0.0
+
+    assert run(start(), config, validate=validate)[-1].seconds < 1.0
+
+
+def test_no_step_is_begun_that_would_end_after_the_seconds() -> None:
+    def slow(batch: Batch, _: torch.Generator) -> Batch:
+        time.sleep(0.3)
+        return batch
+
+    config = FitConfig(**{**vars(CONFIG), "epochs": 1e6, "seconds": 1.1})
+    events = run(start(), config, augment=slow)
+    assert events[-1].step == 3
+    assert events[-1].seconds < 1.1
 
 
 def test_stop_epoch_ends_early_within_a_longer_schedule() -> None:

@@ -38,6 +38,7 @@ class FitConfig:
     seconds: wall clock of the run, validation included; the schedule ends (at a learning rate of 0) when it does.
         None: no bound, and then no clock enters the result.
     stop_epoch: where to end before the schedule does, as an earlier run found best; None is the schedule's end.
+    reserve_seconds: what the first validation is expected to take; later ones are foreseen by the one before.
     patience: epochs without a better validation after which to stop; None never does.
     average_share: horizon of the weights' moving average as a share of the steps; 0 keeps no average.
     clip_norm: the largest norm of all gradients together, infinite for none.
@@ -48,6 +49,7 @@ class FitConfig:
     learning_rate: float = 2e-3
     warmup_share: float = 0.1
     seconds: float | None = None
+    reserve_seconds: float = 0.0
     stop_epoch: float | None = None
     patience: int | None = None
     average_share: float = 0.02
@@ -121,6 +123,7 @@ def fit(
         state.model.train()
         because, losses = "", []
         for batch in epoch_of(rows, config.batch_size, config.seed, state.epoch):
+            stepping = time.monotonic()
             if augment is not None:
                 batch = augment(batch, generator)
             rate = config.learning_rate * state.learning_rate_factor
@@ -131,6 +134,7 @@ def fit(
                 break
             _follow(state, config.average_share)
             state.seconds = time.monotonic() - stopwatch
+            schedule.took(time.monotonic() - stepping)
             because = "asked" if should_stop() else schedule.over(state)
             if because:
                 break
@@ -150,6 +154,7 @@ def fit(
         state.seconds = time.monotonic() - stopwatch
         best = state.keep_if_best(value)
         yield EpochEnded(state.epoch, sum(losses) / len(losses), value, best, rate, state.seconds)
+        because = because or schedule.over(state)
         if not because and validate and config.patience and state.epoch - state.best_epoch >= config.patience:
             because = "patience"
         if because:
@@ -202,26 +207,35 @@ def _follow(state: State, share: float) -> None:
 
 @dataclass
 class _Schedule:
-    """When training ends and how far it is; reserve_seconds: what the last validation will take."""
+    """When training ends and how far it is.
+
+    reserve_seconds: what the last validation will take. step_seconds: what the next step will, by the steps before.
+    """
 
     steps_per_epoch: int
     num_steps: int
     last_step: int
     seconds: float | None
     reserve_seconds: float = 0.0
+    step_seconds: float = 0.0
 
     @classmethod
     def of(cls, config: FitConfig, num_rows: int) -> _Schedule:
         per_epoch = steps_per_epoch(num_rows, config.batch_size)
         num_steps = max(1, round(config.epochs * per_epoch))
         stop = config.epochs if config.stop_epoch is None else config.stop_epoch
-        return cls(per_epoch, num_steps, min(num_steps, max(1, round(stop * per_epoch))), config.seconds)
+        last_step = min(num_steps, max(1, round(stop * per_epoch)))
+        return cls(per_epoch, num_steps, last_step, config.seconds, config.reserve_seconds)
+
+    def took(self, seconds: float) -> None:
+        """Remembers what a step took, the last ones more than those before."""
+        self.step_seconds = 0.8 * self.step_seconds + 0.2 * seconds if self.step_seconds else seconds
 
     def over(self, state: State) -> str:
         """Sets the state's progress, the larger share of steps and of seconds; gives why training is over, or ""."""
         state.progress = min(1.0, state.step / self.num_steps)
         if self.seconds is not None:
-            allowed = max(1e-3, self.seconds - self.reserve_seconds - state.restarted_at)
+            allowed = max(1e-3, self.seconds - self.reserve_seconds - self.step_seconds - state.restarted_at)
             share = (state.seconds - state.restarted_at) / allowed
             state.progress = min(1.0, max(state.progress, share))
             if share >= 1.0:
