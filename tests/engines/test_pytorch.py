@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from thrifty.core.files import read_json
 from thrifty.data.dataset import Dataset
 from thrifty.data.prepare import Options, prepare
+from thrifty.engines import pytorch
 from thrifty.engines.pytorch import fit
 from thrifty.engines.trial import parity_rows
 from thrifty.recipe import (
@@ -148,6 +150,26 @@ def test_seconds_are_kept_and_a_stop_is_answered_with_what_there_is(tmp_path: Pa
     result = job(tmp_path, dataclasses.replace(IMAGES, training=endless), RecordingChannel(stop_after=2))
     assert result["notes"]["stopped_because"] == ["asked"]
     assert result["value"] is not None
+
+
+@pytest.mark.slow
+def test_slow_predictions_before_and_after_training_are_within_the_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images(tmp_path, 40)
+    with_validation(tmp_path)
+    predict, predicted = pytorch._predict, []
+
+    def slow(network: Any, inputs: Any, rows: np.ndarray, precision: Any) -> np.ndarray:
+        time.sleep(0.1 * len(rows))
+        predicted.append(len(rows))
+        return predict(network, inputs, rows, precision)
+
+    monkeypatch.setattr(pytorch, "_predict", slow)
+    monkeypatch.setattr(pytorch, "PROBE_ROWS", 2)
+    endless = Training(epochs=100_000, batch_size=16, patience=10**6)
+    assert job(tmp_path, dataclasses.replace(IMAGES, training=endless), seconds=7.0)["seconds"] < 7.3
+    assert predicted.count(10) >= 3  # validated, then scored and checked as it is written
 
 
 def test_an_audio_network_tells_high_from_low(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str]) -> Pl
         if reason is not None:
             skipped[name] = reason
             continue
-        recipe, space, applied = _apply(candidate.recipe(facts), wishes)
+        recipe, space, applied = _apply(candidate.recipe(facts), candidate.domains, wishes)
         if kind is not None and recipe.model.kind != kind and name != "baseline":
             skipped[name] = f"the recipe asks for {kind}"
             continue
@@ -76,10 +76,12 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str]) -> Pl
     return Plan(planned, skipped)
 
 
-def _apply(recipe: Recipe, wishes: Mapping[str, Any]) -> tuple[Recipe, dict[str, Domain], set[str]]:
+def _apply(
+    recipe: Recipe, domains: Mapping[str, Domain], wishes: Mapping[str, Any]
+) -> tuple[Recipe, dict[str, Domain], set[str]]:
     """The recipe and space with the wishes that concern it, and which those are."""
     plain = to_json(recipe)
-    space = space_of(recipe)
+    space = {**space_of(recipe), **domains}
     if "tfidf" not in recipe.preparation.blocks:
         space = {path: domain for path, domain in space.items() if path not in TEXT_FIELDS}
     applied: set[str] = set()

@@ -6,6 +6,7 @@ Shapes: N rows, V validation rows, K outputs.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -59,6 +60,8 @@ from thrifty.training.precision import Precision, best_precision
 from thrifty.training.state import begin
 
 EXPORT_SECONDS = 1.5  # kept for writing and checking the model
+WRITE_SECONDS = 5e-8  # of one of its weights
+PROBE_ROWS = 32  # whose prediction is timed before training, to know what validation will take
 PREDICT_ROWS = 256  # at once
 MOST_BINNED = 300  # features that get bins
 
@@ -93,20 +96,20 @@ class _Trained:
 
 def _fit_network(trial: Trial) -> dict[str, Any]:
     if trial.rows == "development":
-        final = _train(trial, trial.final_rows(), None, _seconds(trial))
+        final = _train(trial, trial.final_rows(), None, 1)
         return finish(trial, None, _notes([final], _write(trial, final)))
     rounds = trial.rounds()
     num_fits = len(rounds) + (len(rounds) > 1)
     trained: list[_Trained] = []
     for number, round_ in enumerate(rounds):
-        trained.append(_train(trial, round_.train, round_, _seconds(trial) / (num_fits - number)))
+        trained.append(_train(trial, round_.train, round_, num_fits - number))
         if len(rounds) > 1:
             trained[-1].inputs.remove()
             trial.report(number + 1, float(np.mean([one.value for one in trained])))
     if len(rounds) > 1:
         _, stop, whole, scores_VK = epoch_across(trial, rounds, [one.history for one in trained])
         chosen = {"epochs": whole, "stop_epoch": stop}
-        final = _train(replace(trial, chosen=chosen), trial.final_rows(), None, _seconds(trial))
+        final = _train(replace(trial, chosen=chosen), trial.final_rows(), None, 1)
     else:
         final = trained[0]
         chosen = {"epochs": final.epochs, "stop_epoch": final.stop_epoch}
@@ -115,11 +118,33 @@ def _fit_network(trial: Trial) -> dict[str, Any]:
     return finish(trial, scores_VK, _notes(trained, _write(trial, final)))
 
 
-def _seconds(trial: Trial) -> float:
-    """What is left for training: of the job, and of the recipe's bound on it."""
+def _seconds(trial: Trial, end_seconds: float) -> float:
+    """What is left for training: of the job, and of the recipe's bound on it.
+
+    end_seconds: what comes after the training. The recipe's bound has EXPORT_SECONDS beside it for that.
+    """
     training = trial.recipe.training
     bound = math.inf if training is None or training.seconds is None else training.seconds - trial.clock.elapsed()
-    return min(trial.seconds_left() - EXPORT_SECONDS, bound)
+    return min(trial.seconds_left() - end_seconds, bound - max(0.0, end_seconds - EXPORT_SECONDS))
+
+
+def _end_seconds(trial: Trial, network: nn.Module, inputs: Inputs, round_: Round | None) -> float:
+    """What comes after the training: scores of validation rows in full precision, the file, and its check."""
+    rows = len(parity_rows(trial.dataset.splits))
+    if round_ is not None and len(trial.rounds()) == 1:
+        rows += len(round_.validation)
+    num_weights = sum(parameter.numel() for parameter in network.parameters())
+    exact = _row_seconds(network, inputs, inputs.every, _exact(trial)) * rows
+    return max(EXPORT_SECONDS, exact + WRITE_SECONDS * num_weights + EXPORT_SECONDS / 2)
+
+
+def _row_seconds(network: nn.Module, inputs: Inputs, rows: np.ndarray, precision: Precision) -> float:
+    """Seconds to predict a row, by the second of two predictions of a few."""
+    few, began = rows[:: max(1, len(rows) // PROBE_ROWS)], 0.0
+    for _ in range(2):
+        began = time.monotonic()
+        _predict(network, inputs, few, precision)
+    return (time.monotonic() - began) / len(few)
 
 
 def _device(trial: Trial) -> str:
@@ -177,11 +202,13 @@ def _binned(num_features: int) -> np.ndarray:
     return np.arange(num_features if num_features <= MOST_BINNED else 0)
 
 
-def _train(trial: Trial, rows: np.ndarray, round_: Round | None, seconds: float) -> _Trained:
-    """Trains on the rows; with a round, the weights that did best on its validation rows are kept."""
+def _train(trial: Trial, rows: np.ndarray, round_: Round | None, num_left: int) -> _Trained:
+    """Trains on the rows; with a round, the weights that did best on its validation rows are kept.
+
+    num_left: how many fits, this one included, share the time that is left; each must be built and validated too.
+    """
     began = trial.clock.elapsed()
     inputs, history = _inputs(trial, rows), Epochs()
-    seconds -= trial.clock.elapsed() - began
     training = trial.recipe.training or Training()
     targets_NK, mean, scale = network_targets(trial, rows, training.label_smoothing)
     places = inputs.places(rows)
@@ -190,7 +217,14 @@ def _train(trial: Trial, rows: np.ndarray, round_: Round | None, seconds: float)
     precision = best_precision(_device(trial))
     model = precision.place(_build(trial, inputs, data.rows_N))
     state = begin(model, for_network(model, training.weight_decay))
-    config = _config(trial, training, len(rows), seconds)
+    reserve, seconds = 0.0, math.inf
+    if _seconds(trial, EXPORT_SECONDS) < math.inf:
+        end_seconds = _end_seconds(trial, state.average, inputs, round_)
+        if round_:
+            reserve = len(round_.validation) * _row_seconds(state.average, inputs, round_.validation, precision)
+        built = trial.clock.elapsed() - began
+        seconds = (_seconds(trial, end_seconds) - (num_left - 1) * built) / num_left
+    config = replace(_config(trial, training, len(rows), seconds), reserve_seconds=reserve)
     per_epoch = steps_per_epoch(len(rows), config.batch_size)
     loss = loss_of(trial.task)
     finished = None
@@ -226,7 +260,7 @@ def _train(trial: Trial, rows: np.ndarray, round_: Round | None, seconds: float)
     assert finished is not None
     network = state.average
     network.load_state_dict(state.best)
-    if round_ and not history.seen:  # it diverged before it was validated
+    if round_ and len(trial.rounds()) > 1 and not history.seen:  # it diverged before it was validated
         validate(network)
     stop = state.best_step / per_epoch
     return _Trained(

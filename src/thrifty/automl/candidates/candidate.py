@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from thrifty.automl.facts import Facts
 from thrifty.core.errors import UsageError
+from thrifty.core.space import Domain
 from thrifty.recipe import Recipe
 
 CLASSICAL = ("thrifty.engines.classical:fit", ("thrifty.engines.classical",))
@@ -40,6 +41,7 @@ class Candidate:
 
     unfit: why it does not fit the data, or None when it does.
     recipe: its first recipe for the data. prior: what one trial will cost and bring.
+    domains: what it searches over where that is not what the recipe's fields say.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Candidate:
     recipe: Callable[[Facts], Recipe]
     prior: Callable[[Facts], Prior]
     all_cores: bool = False
+    domains: Mapping[str, Domain] = field(default_factory=dict)
 
 
 def check_names(names: Sequence[str]) -> None:

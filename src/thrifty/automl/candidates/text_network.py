@@ -2,6 +2,7 @@
 
 from thrifty.automl.candidates.candidate import PYTORCH, Candidate, Prior
 from thrifty.automl.facts import Facts
+from thrifty.core.space import Domain, Float, Int
 from thrifty.recipe import Preparation, Recipe, TextNetwork, Training
 
 MIN_ROWS = 100
@@ -34,4 +35,9 @@ def prior(facts: Facts) -> Prior:
     return Prior(6 + 2.5 * epoch, skill=0.8 if alone else 0.4, spread=0.12, elastic=True)
 
 
-CANDIDATE = Candidate("text_network", PYTORCH, unfit, recipe, prior, all_cores=True)
+DOMAINS: dict[str, Domain] = {
+    "training.learning_rate": Float(4e-5, 6e-4, log=True),
+    "training.batch_size": Int(16, 64, log=True),
+}
+
+CANDIDATE = Candidate("text_network", PYTORCH, unfit, recipe, prior, all_cores=True, domains=DOMAINS)
