@@ -68,3 +68,14 @@ def test_average_precision_looks_for_the_class_that_was_rarer_when_trained(tmp_p
     size = sum(file.stat().st_size for file in (run.path / "artifact").iterdir())
     assert run.exit_code == 3
     assert run.report["limits"]["max_size_mb"] == {"limit": 0.001, "measured": size / 1e6, "kept": False}
+
+
+@pytest.mark.slow
+def test_a_run_says_when_features_of_an_earlier_one_made_it_cheaper(tmp_path, monkeypatch):
+    monkeypatch.setenv("THRIFTY_CACHE", str(tmp_path / "cache"))
+    words = [{"text": f"{'good' if i % 2 else 'bad'} word{i}", "label": f"c{i % 2}"} for i in range(120)]
+    settings = {"model.kind": "linear", "preparation.blocks": ["text_embedding"]}
+    runs = [thrifty.train(words, "label", minutes=2, out=tmp_path / f"r{i}", settings=settings) for i in range(2)]
+    said = [[note for note in run.report["notes"] if "earlier run" in note] for run in runs]
+    assert said[0] == []
+    assert len(said[1]) == 1

@@ -24,6 +24,21 @@ def test_arrays_are_computed_once_chunk_by_chunk(tmp_path: Path):
     assert Cache(tmp_path).has("k")
 
 
+def test_what_was_made_before_a_time_is_counted_when_it_is_used(tmp_path: Path):
+    def compute(rows: slice) -> dict[str, np.ndarray]:
+        return {"x": np.zeros(rows.stop - rows.start)}
+
+    Cache(tmp_path).arrays("old", 3, compute)
+    os.utime(next(tmp_path.glob("*/entry.json")), (1000, 1000))
+    cache = Cache(tmp_path, since=2000)
+    cache.arrays("new", 3, compute)
+    cache.arrays("new", 3, compute)
+    assert cache.found_older == 0
+    cache.arrays("old", 3, compute)
+    assert cache.found_older == 1
+    assert Cache(tmp_path).found_older == 0
+
+
 def test_chunks_of_different_width_are_padded_with_zeros(tmp_path: Path):
     widths = {0: 2, 2: 4, 4: 1}
 

@@ -152,8 +152,18 @@ def _findings(session: Session, result: Result, stopped: str) -> Findings:
         seed=request.seed,
         folds=len(rounds) if len(rounds) > 1 else None,
         started=_when(session.clock.started),
-        notes=session.notes,
+        notes=[*session.notes, *_cached(session)],
     )
+
+
+def _cached(session: Session) -> list[str]:
+    """Says so when what earlier runs computed made this one cheaper."""
+    if not any((trial.extra.get("notes") or {}).get("found_older") for trial in session.study.trials):
+        return []
+    return [
+        f"features that an earlier run computed were found in {session.cache_folder()}: with --no-cache the same run "
+        "takes longer"
+    ]
 
 
 def _when(seconds: float) -> str:

@@ -200,6 +200,7 @@ class Session:
             "rows": rows,
             "metric": self.metric,
             "cache": str(self.cache_folder()),
+            "run_started": self.directory.request.stat().st_mtime,
             "seconds": max(0.5, seconds - 0.5),
             "device": "cpu",  # the only one that a request may name
             "offline": self.request.offline,

@@ -31,11 +31,14 @@ class Cache:
     """A folder of entries, each whole or absent; the least recently used go when it outgrows its cap.
 
     folder: None for a temporary one that goes when the process ends. max_bytes: the cap; also at most half of what is
-    free on the disk. An entry in use stays readable when it is removed.
+    free on the disk. An entry in use stays readable when it is removed. since: a time of day in seconds;
+    `found_older` counts the entries used that were made before it.
     """
 
-    def __init__(self, folder: Path | None = None, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
-        self.max_bytes = max_bytes
+    def __init__(
+        self, folder: Path | None = None, max_bytes: int = DEFAULT_MAX_BYTES, since: float | None = None
+    ) -> None:
+        self.max_bytes, self.since, self.found_older = max_bytes, since, 0
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="thrifty-cache-"))
             owner = os.getpid()
@@ -88,6 +91,9 @@ class Cache:
             with self._locked(entry.name):
                 if not entry.is_dir():
                     self._make(entry, key, make)
+        elif self.since is not None:
+            with suppress(OSError):  # gone meanwhile
+                self.found_older += (entry / "entry.json").stat().st_mtime < self.since
         with suppress(OSError):  # a cache that may only be read
             os.utime(entry)
         return entry

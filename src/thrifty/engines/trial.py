@@ -27,7 +27,7 @@ import numpy as np
 from thrifty.core.budget import Clock
 from thrifty.core.errors import UsageError
 from thrifty.core.files import read_json, replacing, write_json
-from thrifty.data.cache import Cache
+from thrifty.data.cache import DEFAULT_MAX_BYTES, Cache
 from thrifty.data.column import Task
 from thrifty.data.dataset import Dataset
 from thrifty.data.split import Splits
@@ -190,7 +190,8 @@ def open_trial(arguments: Mapping[str, Any], channel: Channel) -> Trial:
     """Opens what a job's arguments name.
 
     arguments: `data` (a Dataset's folder), `folder` (the trial's, which exists), `recipe` (JSON), `rows`, `metric`,
-        and optionally `cache` (a folder), `cache_bytes`, `seconds`, `chosen` (in place of the folder's chosen.json).
+        and optionally `cache` (a folder), `cache_bytes`, `run_started` (a time of day in seconds: what the cache holds
+        from before it is noted as `found_older`), `seconds`, `chosen` (in place of the folder's chosen.json).
         Raises UsageError for a wrong `rows` or `metric`.
     """
     rows = arguments.get("rows", "train")
@@ -213,7 +214,9 @@ def open_trial(arguments: Mapping[str, Any], channel: Channel) -> Trial:
         folder=folder,
         rows=rows,
         metric=arguments["metric"],
-        cache=Cache(Path(cache) if cache else None, **({"max_bytes": cache_bytes} if cache_bytes else {})),
+        cache=Cache(
+            Path(cache) if cache else None, cache_bytes or DEFAULT_MAX_BYTES, since=arguments.get("run_started")
+        ),
         channel=channel,
         clock=clock,
         arguments=arguments,
@@ -299,4 +302,5 @@ def finish(trial: Trial, scores_VK: np.ndarray | None, notes: Mapping[str, Any])
         write_validation(trial, scores_VK)
         value = score(trial, trial.dataset.splits.validation_rows, scores_VK)
     seconds = round(trial.clock.elapsed(), 4)
-    return {"value": float(value) if math.isfinite(value) else None, "seconds": seconds, "notes": dict(notes)}
+    told = {**notes, "found_older": trial.cache.found_older} if trial.cache.found_older else dict(notes)
+    return {"value": float(value) if math.isfinite(value) else None, "seconds": seconds, "notes": told}
