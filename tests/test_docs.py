@@ -279,7 +279,7 @@ def test_the_readme_has_the_extras_and_the_torch_of_the_project():
 
 def test_the_page_on_studies_names_every_policy():
     rows = re.findall(r'^\| `"([\w-]+)"` ', text_of("docs/study.md"), re.M)
-    assert set(rows) == {"auto", *named.POLICIES}
+    assert set(rows) == {"auto", *named.SAMPLERS, *named.SCHEDULERS, *named.POLICIES}
 
 
 def test_the_page_on_data_names_every_meaning_and_task():

@@ -10,7 +10,9 @@ from thrifty.tuning.policies.asha import Asha
 from thrifty.tuning.policies.freeze_thaw import WITHOUT_EPOCHS, FreezeThaw
 from thrifty.tuning.policies.grid import Grid
 from thrifty.tuning.policies.hyperband import Hyperband
+from thrifty.tuning.policies.hyperopt import Hyperopt
 from thrifty.tuning.policies.median import Median
+from thrifty.tuning.policies.optuna import Optuna
 from thrifty.tuning.policies.random import Fresh, Source, Straight
 from thrifty.tuning.policies.sobol import Sobol
 from thrifty.tuning.policy import Policy
@@ -19,6 +21,12 @@ SAMPLERS: dict[str, Callable[[], Source]] = {
     "random": Fresh,
     "sobol": Sobol,
     "grid": Grid,
+    "optuna-tpe": lambda: Optuna("tpe"),
+    "optuna-gp": lambda: Optuna("gp"),
+    "optuna-cmaes": lambda: Optuna("cmaes"),
+    "optuna-nsga2": lambda: Optuna("nsga2"),
+    "hyperopt-tpe": lambda: Hyperopt("tpe"),
+    "hyperopt-anneal": lambda: Hyperopt("anneal"),
 }
 SCHEDULERS: dict[str, Callable[[Source], Policy]] = {
     "hyperband": lambda source: Hyperband(source=source),
