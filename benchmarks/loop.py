@@ -5,7 +5,7 @@
 Both train `ImageNetwork` (width 32) with bfloat16 where the processor has it, channels-last, on random uint8 images,
 28x28 grey and 64x64 colour, with the same augmentation. The loop written by hand does what learning needs and nothing
 else: rows by `index_select`, forward, backward, fused AdamW; no average of the weights, no clipping, no check of the
-loss. `fit` does all of that, once with the same AdamW and once with what it uses by itself (Muon for kernels). They
+loss. `fit` does all of that, once with the same AdamW and once with what it uses by itself, Muon for kernels. They
 take turns in one process; medians over the rounds of images per second, and of each round's ratio.
 
 --compile prints instead what `torch.compile` costs and gains for the same networks and for a network on tables, and the

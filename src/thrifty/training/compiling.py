@@ -69,8 +69,11 @@ class Compiling:
         return None
 
     def failed(self, step: int, error: Exception) -> Compiled | None:
-        """Goes on uncompiled when the network had been compiled and not yet proved; None when that is not so."""
-        if self.phase not in ("compiling", "timing again"):
+        """Goes on uncompiled after an error of a compiled network; None when it was not compiled.
+
+        What is wrong with the network itself is raised again by the step that follows.
+        """
+        if self.network is self.plain:
             return None
         self.network, self.phase = self.plain, "over"
         first = (str(error).strip().splitlines() or [""])[0]

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+import torch._dynamo  # which the first optimizer imports, in over a second: here it is once, before trials are forked
 from torch import Tensor, nn
 
 Group = dict[str, Any]
