@@ -56,3 +56,10 @@ def test_a_name_that_may_not_be_asked_for_ends_the_run_with_a_reason(monkeypatch
 def test_a_backbone_without_a_column_for_it_is_refused():
     with pytest.raises(UsageError, match="no column of that kind"):
         plan.make(facts(num_numbers=2), {"preparation.text_backbone": "somewhere"}, ())
+
+
+def test_the_catalogue_is_asked_for_by_its_word(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(hub, "folder_of", lambda name, offline: asked.append(name) or folder(tmp_path))
+    backbones.resolve({"preparation.speech_backbone": "catalogue:fr"}, offline=False)
+    assert asked == ["openai/whisper-tiny"]

@@ -1,4 +1,4 @@
-"""The pretrained weights that a run was told to use: names of the hub become folders, and are looked at once."""
+"""The pretrained weights that a run was told to use: names become folders, and what is in these is looked at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from thrifty.models import hub
+from thrifty.models import catalogue, hub
 from thrifty.models.weights import KINDS, Weights, find
 
 
@@ -23,7 +23,8 @@ def resolve(wishes: Mapping[str, Any], offline: bool) -> tuple[dict[str, Any], d
             continue
         folder = Path(str(wishes[path]))
         if not folder.is_dir():
-            folder = hub.folder_of(str(wishes[path]), offline)
+            wish = str(wishes[path])
+            folder = hub.folder_of(catalogue.choose(kind, wish).name if catalogue.asked(wish) else wish, offline)
         wishes[path] = str(folder)
         found = find(kind, folder)
         assert found is not None

@@ -134,7 +134,9 @@ def of_folder(kind: Kind, folder: Path) -> Weights:
             )
         files.append("tokenizer.json")
     architecture = _architecture(kind, folder)
-    return Weights(kind, _name_of(folder), folder, tuple(files), str(folder), _licence_of(folder), architecture)
+    name = _name_of(folder)
+    source = str(folder) if name == folder.name else f"the Hugging Face hub, {name}"
+    return Weights(kind, name, folder, tuple(files), source, _licence_of(folder), architecture)
 
 
 def _architecture(kind: Kind, folder: Path) -> str:
