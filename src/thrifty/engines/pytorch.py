@@ -62,7 +62,7 @@ from thrifty.training.state import begin
 
 EXPORT_SECONDS = 1.5  # kept for writing and checking the model
 WRITE_SECONDS = 5e-8  # of one of its weights
-PROBE_ROWS = 32  # whose prediction is timed before training, to know what validation will take
+FEW_ROWS, MORE_ROWS = 8, 64  # whose prediction is timed before training, to know what validation will take
 PREDICT_ROWS = 256  # at once
 MOST_BINNED = 300  # features that get bins
 
@@ -91,6 +91,7 @@ class _Trained:
     stop_epoch: float
     because: str
     restarts: int
+    pace: _Pace | None
 
 
 def _fit_network(trial: Trial) -> dict[str, Any]:
@@ -101,14 +102,14 @@ def _fit_network(trial: Trial) -> dict[str, Any]:
     num_fits = len(rounds) + (len(rounds) > 1)
     trained: list[_Trained] = []
     for number, round_ in enumerate(rounds):
-        trained.append(_train(trial, round_.train, round_, num_fits - number))
+        trained.append(_train(trial, round_.train, round_, num_fits - number, trained[-1].pace if trained else None))
         if len(rounds) > 1:
             trained[-1].inputs.remove()
             trial.report(number + 1, float(np.mean([one.value for one in trained])))
     if len(rounds) > 1:
         _, stop, whole, scores_VK = epoch_across(trial, rounds, [one.history for one in trained])
         chosen = {"epochs": whole, "stop_epoch": stop}
-        final = _train(replace(trial, chosen=chosen), trial.final_rows(), None, 1)
+        final = _train(replace(trial, chosen=chosen), trial.final_rows(), None, 1, trained[-1].pace)
     else:
         final = trained[0]
         chosen = {"epochs": final.epochs, "stop_epoch": final.stop_epoch}
@@ -127,23 +128,45 @@ def _seconds(trial: Trial, end_seconds: float) -> float:
     return min(trial.seconds_left() - end_seconds, bound - max(0.0, end_seconds - EXPORT_SECONDS))
 
 
-def _end_seconds(trial: Trial, network: nn.Module, inputs: Inputs, round_: Round | None) -> float:
+@dataclass(frozen=True)
+class _Pace:
+    """Seconds to predict a row in full precision and in that of the training, and to build a network again."""
+
+    exact: float
+    low: float
+    build: float
+
+
+def _pace_of(trial: Trial, inputs: Inputs, network: nn.Module, places: np.ndarray, precision: Precision) -> _Pace:
+    """Measures what each fit will take beside its training; what is imported first is not counted."""
+    exact = _row_seconds(network, inputs, _exact(trial))
+    low = exact if precision == _exact(trial) else _row_seconds(network, inputs, precision)
+    build = 0.0
+    if len(trial.rounds()) > 1:
+        began = time.monotonic()
+        begin(_build(trial, inputs, places), [])
+        build = time.monotonic() - began
+    return _Pace(exact, low, build)
+
+
+def _row_seconds(network: nn.Module, inputs: Inputs, precision: Precision) -> float:
+    """Seconds to predict a row: by a few after a few, by more of them where these took no time to speak of."""
+    _predict(network, inputs, inputs.every[:1], precision)
+    took, most = 0.0, FEW_ROWS
+    while most <= MORE_ROWS and took < 0.1:
+        some, began = inputs.every[:: max(1, len(inputs.every) // most)][:most], time.monotonic()
+        _predict(network, inputs, some, precision)
+        took, most = time.monotonic() - began, 8 * most
+    return took / len(some)
+
+
+def _end_seconds(trial: Trial, network: nn.Module, pace: _Pace, round_: Round | None) -> float:
     """What comes after the training: scores of validation rows in full precision, the file, and its check."""
     rows = len(parity_rows(trial.dataset.splits))
     if round_ is not None and len(trial.rounds()) == 1:
         rows += len(round_.validation)
     num_weights = sum(parameter.numel() for parameter in network.parameters())
-    exact = _row_seconds(network, inputs, inputs.every, _exact(trial)) * rows
-    return max(EXPORT_SECONDS, exact + WRITE_SECONDS * num_weights + EXPORT_SECONDS / 2)
-
-
-def _row_seconds(network: nn.Module, inputs: Inputs, rows: np.ndarray, precision: Precision) -> float:
-    """Seconds to predict a row, by the second of two predictions of a few."""
-    few, began = rows[:: max(1, len(rows) // PROBE_ROWS)], 0.0
-    for _ in range(2):
-        began = time.monotonic()
-        _predict(network, inputs, few, precision)
-    return (time.monotonic() - began) / len(few)
+    return max(EXPORT_SECONDS, pace.exact * rows + WRITE_SECONDS * num_weights + EXPORT_SECONDS / 2)
 
 
 def _device(trial: Trial) -> str:
@@ -206,12 +229,11 @@ def _binned(num_features: int) -> np.ndarray:
     return np.arange(num_features if num_features <= MOST_BINNED else 0)
 
 
-def _train(trial: Trial, rows: np.ndarray, round_: Round | None, num_left: int) -> _Trained:
+def _train(trial: Trial, rows: np.ndarray, round_: Round | None, num_left: int, pace: _Pace | None = None) -> _Trained:
     """Trains on the rows; with a round, the weights that did best on its validation rows are kept.
 
-    num_left: how many fits, this one included, share the time that is left; each must be built and validated too.
+    num_left: how many fits, this one included, share the time that is left. pace: as an earlier fit measured it.
     """
-    began = trial.clock.elapsed()
     inputs, history = _inputs(trial, rows), Epochs()
     training = trial.recipe.training or Training()
     targets_NK, mean, scale = network_targets(trial, rows, training.label_smoothing)
@@ -223,11 +245,10 @@ def _train(trial: Trial, rows: np.ndarray, round_: Round | None, num_left: int) 
     state = begin(model, for_network(model, training.weight_decay))
     reserve, seconds = 0.0, math.inf
     if _seconds(trial, EXPORT_SECONDS) < math.inf:
-        end_seconds = _end_seconds(trial, state.average, inputs, round_)
-        if round_:
-            reserve = len(round_.validation) * _row_seconds(state.average, inputs, round_.validation, precision)
-        built = trial.clock.elapsed() - began
-        seconds = (_seconds(trial, end_seconds) - (num_left - 1) * built) / num_left
+        pace = pace or _pace_of(trial, inputs, state.average, data.rows_N, precision)
+        reserve = 0.0 if round_ is None else pace.low * len(round_.validation)
+        end_seconds = _end_seconds(trial, state.average, pace, round_)
+        seconds = (_seconds(trial, end_seconds) - (num_left - 1) * pace.build) / num_left
     config = replace(_config(trial, training, len(rows), seconds), reserve_seconds=reserve)
     per_epoch = steps_per_epoch(len(rows), config.batch_size)
     loss = loss_of(trial.task)
@@ -270,6 +291,7 @@ def _train(trial: Trial, rows: np.ndarray, round_: Round | None, num_left: int) 
         stop_epoch=stop,
         because=finished.because,
         restarts=state.num_restarts,
+        pace=pace,
     )
 
 

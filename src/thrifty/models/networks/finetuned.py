@@ -20,7 +20,7 @@ TUNED: tuple[Tuned, ...] = typing.get_args(Tuned)
 
 HEAD_FACTOR = 10.0  # on the learning rate, for the output layer starts from nothing
 LAYER_FACTOR = 0.85  # on the learning rate of each layer below the top one (https://arxiv.org/abs/1801.06146)
-LORA_FACTOR = 8.0  # on the learning rate, for updates of low rank, which start from nothing too
+LORA_FACTOR = 2.0  # on the learning rate, for updates of low rank start from nothing too
 
 
 class Body(Protocol):
