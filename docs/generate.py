@@ -8,6 +8,8 @@ from pathlib import Path
 from thrifty import recipe
 from thrifty.automl.candidates import candidate
 from thrifty.core.space import Choice
+from thrifty.models import catalogue
+from thrifty.models.weights import WISHES
 
 HEAD = """# Recipe reference
 
@@ -26,6 +28,28 @@ model:
 `thrifty train` makes one recipe: what is left open takes its default. `thrifty run` searches what is left open over the
 domains below. A column's meaning is set by `--set schema.COLUMN=MEANING` (number, category, timestamp, text, image,
 audio, ignored).
+
+## Pretrained networks
+
+Features of pretrained networks, and networks that are trained on, start from the weights of the extra `pretrained`.
+`--set backbone.text=FOLDER_OR_NAME` (also `backbone.image`, `backbone.audio`) names others: a folder as
+`save_pretrained` writes it, with `config.json`, `model.safetensors` and for text `tokenizer.json`
+(`preprocessor_config.json` is read for images), or the name of such a model on the Hugging Face hub.
+
+| for | what can be read |
+|---|---|
+| text | encoders of transformers, such as BERT, DistilBERT and RoBERTa |
+| image | vision models of transformers, such as ViT, ResNet and ConvNeXt; timm's `tf_efficientnet_lite0` |
+| audio | models that read a wave, such as Wav2Vec2 and WavLM, and the encoder of Whisper |
+
+Weights are read from safetensors, never from a pickle, and no code of a model's own is run. The hub is asked for what
+was not fetched before, and must answer within two seconds; with `--offline` or `HF_HUB_OFFLINE=1` it is never asked.
+`catalogue` in place of a name takes the first of the [catalogue](#catalogue) that is for many languages or for which
+language does not matter, `catalogue:en` the first for that language.
+
+The artifact's card has each weight's source, SHA-256 and licence. `model.tuned` says how they are trained on: `last`
+(the uppermost layers), `lora` ([updates of low rank](https://arxiv.org/abs/2106.09685), which are part of the layers in
+the artifact) or `full`.
 
 This page is generated from `src/thrifty/recipe.py` by `docs/generate.py`.
 """
@@ -65,7 +89,15 @@ def page() -> str:
     for name in candidate.NAMES:
         module = __import__(f"thrifty.automl.candidates.{name}", fromlist=["CANDIDATE"])
         table.append(f"| `{name}` | {' '.join((module.__doc__ or '').split())} |")
-    return "\n".join([*parts, "\n".join(table) + "\n"])
+    models = [
+        "## Catalogue", "", "| model of the hub | for | languages | parameters | megabytes | cost of a row | licence |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for entry in catalogue.entries():
+        languages = ", ".join(entry.languages).replace("*", "many") or "–"
+        row = (entry.name, WISHES[entry.kind], languages, f"{entry.millions:g} M", f"{entry.megabytes:g}", entry.cost)
+        models.append(f"| {' | '.join((*row, entry.licence))} |")
+    return "\n".join([*parts, "\n".join(table) + "\n", "\n".join(models) + "\n"])
 
 
 if __name__ == "__main__":

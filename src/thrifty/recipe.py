@@ -30,11 +30,21 @@ class Preparation:
         `image_statistics`, `log_mel_statistics`, `image_embedding`, `text_embedding`, `speech_embedding`.
     image_size: side in pixels to which images are resized, 8 to 512.
     audio_seconds: longer sounds are cut to their middle, shorter ones padded, 0.1 to 60.
+    text_backbone, image_backbone, speech_backbone: folders of pretrained weights, as `--set backbone.text=...` names
+        them; none for those of an installed package.
     """
 
     blocks: tuple[str, ...] = ()
     image_size: int = 32
     audio_seconds: float = 1.0
+    text_backbone: str | None = None
+    image_backbone: str | None = None
+    speech_backbone: str | None = None
+
+    def backbone(self, kind: str) -> str | None:
+        """The folder of pretrained weights for `text`, `image` or `speech` columns, where one was named."""
+        folder: str | None = getattr(self, f"{kind}_backbone")
+        return folder
 
 
 @dataclass(frozen=True)
@@ -110,12 +120,14 @@ class TableNetwork:
 
 @dataclass(frozen=True)
 class TextNetwork:
-    """A pretrained text encoder whose upper layers are trained together with an output layer.
+    """A pretrained text encoder that is trained on together with an output layer.
 
-    num_trained: layers, from the top. max_tokens: of a row that are read, 8 to 512.
+    tuned: `last` trains the uppermost layers, `lora` updates of low rank within these, `full` all there is.
+    num_trained: layers, from the top, for `last` and `lora`. max_tokens: of a row that are read, 8 to 512.
     """
 
     kind: ClassVar[str] = "text_network"
+    tuned: str = "last"
     num_trained: int = tunable(6, Int(1, 12))
     dropout: float = tunable(0.1, Float(0.0, 0.5))
     max_tokens: int = 128
@@ -141,7 +153,46 @@ class AudioNetwork:
     dropout: float = tunable(0.2, Float(0.0, 0.5))
 
 
-Model = Baseline | Linear | Kernel | Trees | Heads | TableNetwork | TextNetwork | ImageNetwork | AudioNetwork
+@dataclass(frozen=True)
+class ImageFinetune:
+    """A pretrained image network that is trained on together with an output layer.
+
+    tuned: `last` trains the uppermost layers (stages of a convolutional network), `lora` updates of low rank within
+        these, `full` all there is. num_trained: layers, from the top, for `last` and `lora`.
+    """
+
+    kind: ClassVar[str] = "image_finetune"
+    tuned: str = "last"
+    num_trained: int = tunable(5, Int(1, 12))
+    dropout: float = tunable(0.2, Float(0.0, 0.5))
+
+
+@dataclass(frozen=True)
+class AudioFinetune:
+    """A pretrained sound network (like Wav2Vec2, or Whisper's encoder) that is trained on with an output layer.
+
+    tuned, num_trained: as for images.
+    """
+
+    kind: ClassVar[str] = "audio_finetune"
+    tuned: str = "last"
+    num_trained: int = tunable(4, Int(1, 12))
+    dropout: float = tunable(0.1, Float(0.0, 0.5))
+
+
+Model = (
+    Baseline
+    | Linear
+    | Kernel
+    | Trees
+    | Heads
+    | TableNetwork
+    | TextNetwork
+    | ImageNetwork
+    | AudioNetwork
+    | ImageFinetune
+    | AudioFinetune
+)
 
 
 @dataclass(frozen=True)
@@ -249,7 +300,8 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 
 __all__ = [
-    "MODELS", "AudioNetwork", "Baseline", "Choice", "Heads", "ImageNetwork", "Kernel", "Linear", "Model",
+    "MODELS", "AudioFinetune", "AudioNetwork", "Baseline", "Choice", "Heads", "ImageFinetune", "ImageNetwork", "Kernel",
+    "Linear", "Model",
     "Preparation", "Recipe", "TableNetwork", "TextNetwork", "Training", "Trees", "from_json", "override", "space_of",
     "to_json", "tunable",
 ]  # fmt: skip

@@ -101,3 +101,14 @@ def test_a_damaged_report_is_said(tmp_path, text):
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(StoreError, match="thrifty resume"):
         open_run(tmp_path)
+
+
+def test_a_backbone_is_a_folder_in_full_or_a_name_as_it_stands(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    recipe, _ = parse_settings(["backbone.text=mine", "backbone.audio=openai/whisper-tiny"])
+    assert recipe == {
+        "preparation": {"text_backbone": str(tmp_path / "mine"), "speech_backbone": "openai/whisper-tiny"}
+    }
+    with pytest.raises(UsageError, match=r"backbone\.image and backbone\.audio"):
+        parse_settings(["backbone.video=mine"])

@@ -166,7 +166,7 @@ def test_slow_predictions_before_and_after_training_are_within_the_seconds(
         return predict(network, inputs, rows, precision)
 
     monkeypatch.setattr(pytorch, "_predict", slow)
-    monkeypatch.setattr(pytorch, "PROBE_ROWS", 2)
+    monkeypatch.setattr(pytorch, "FEW_ROWS", 2)
     endless = Training(epochs=100_000, batch_size=16, patience=10**6)
     assert job(tmp_path, dataclasses.replace(IMAGES, training=endless), seconds=7.0)["seconds"] < 7.3
     assert predicted.count(10) >= 3  # validated, then scored and checked as it is written

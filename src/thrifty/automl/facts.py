@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from thrifty.data.dataset import Dataset
 from thrifty.execution.resources import usable_cores
 
 SAMPLE_ROWS = 256
+PACKAGED_MB = {"image": 19.0, "text": 91.0, "speech": 1.4}
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Facts:
     image_side: the 75th percentile of the longer side in pixels; image_channels: 1 when the sample is grey, else 3.
     audio_seconds: the 95th percentile. text_chars: the mean over rows of all text columns together.
     weights: kinds of pretrained weights that were found, of `image`, `text`, `speech`.
+    backbones: of those that were named and can be trained on, the megabytes (10^6 bytes) of their weights.
     """
 
     task: Task
@@ -41,14 +43,21 @@ class Facts:
     audio_seconds: float
     weights: frozenset[str]
     cores: int
+    backbones: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def num_modalities(self) -> int:
         table = self.num_numbers + self.num_categories + self.num_timestamps
         return sum(n > 0 for n in (table, self.num_texts, self.num_images, self.num_audios))
 
+    def dearness(self, kind: str) -> float:
+        """How many times the weights that a package carries those that were named are, 1 without any named."""
+        return max(0.2, self.backbones[kind] / PACKAGED_MB[kind]) if kind in self.backbones else 1.0
 
-def gather(dataset: Dataset, weights: frozenset[str], seed: int = 0) -> Facts:
+
+def gather(
+    dataset: Dataset, weights: frozenset[str], seed: int = 0, backbones: Mapping[str, float] | None = None
+) -> Facts:
     """Measures the facts on a sample of the development rows."""
     schema, rows = dataset.schema, dataset.splits.development_rows
     count = {meaning: len(schema.names_of(meaning)) for meaning in Meaning}
@@ -74,6 +83,7 @@ def gather(dataset: Dataset, weights: frozenset[str], seed: int = 0) -> Facts:
         audio_seconds=_audio_seconds(_values(cells, schema.names_of(Meaning.AUDIO))),
         weights=weights,
         cores=usable_cores(),
+        backbones=backbones or {},
     )
 
 

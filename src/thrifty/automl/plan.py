@@ -53,6 +53,10 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str]) -> Pl
         close = difflib.get_close_matches(str(kind), MODELS, 1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise UsageError(f"there is no model.kind {kind!r}{hint}; there are {', '.join(MODELS)}")
+    for kind_, count in (("text", facts.num_texts), ("image", facts.num_images), ("speech", facts.num_audios)):
+        if wishes.get(f"preparation.{kind_}_backbone") is not None and not count:
+            name = "audio" if kind_ == "speech" else kind_
+            raise UsageError(f"backbone.{name} was set and the data has no column of that kind")
     used: set[str] = set()
     planned: dict[str, Planned] = {}
     skipped: dict[str, str] = {}

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 INTERVAL_SECONDS = 2.0
 SLICE_SECONDS = 0.5
 EXAMPLE_SECONDS = 1.0
+TRAINED: Mapping[str, str] = {"text_network": "text", "image_finetune": "image", "audio_finetune": "speech"}
 
 
 def write_report(session: Session, result: Result, stopped: str) -> dict[str, Any]:
@@ -254,11 +255,14 @@ def _pretrained(session: Session, result: Result) -> list[dict[str, Any]]:
     """The cards of the pretrained weights in the members."""
     from thrifty.models.weights import KINDS, Kind, find
 
-    kinds: set[Kind] = set()
+    kinds: set[tuple[Kind, str | None]] = set()
     for member in result.choice.members:
         planned = session.plan.planned[session.study.trial(member.trial).config["candidate"]]
-        kinds |= {kind for kind in KINDS if f"{kind}_embedding" in planned.recipe.preparation.blocks}
-    found = (find(kind) for kind in sorted(kinds))
+        preparation = planned.recipe.preparation
+        for kind in KINDS:
+            if f"{kind}_embedding" in preparation.blocks or TRAINED.get(planned.recipe.model.kind) == kind:
+                kinds.add((kind, preparation.backbone(kind)))
+    found = (find(kind, folder) for kind, folder in sorted(kinds, key=str))
     return [weights.card() for weights in found if weights is not None]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -119,7 +120,8 @@ def _option(name: str) -> str:
 def parse_settings(settings: Mapping[str, Any] | list[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Splits `path=value` settings into (nested recipe wishes, column meanings).
 
-    `schema.COLUMN=meaning` overrides a column; every other path is PART.FIELD of a recipe. Values are read as YAML.
+    `schema.COLUMN=meaning` overrides a column, `backbone.text=FOLDER_OR_NAME` (image, audio) names pretrained
+    weights; every other path is PART.FIELD of a recipe. Values are read as YAML.
     """
     import yaml
 
@@ -143,11 +145,29 @@ def parse_settings(settings: Mapping[str, Any] | list[str]) -> tuple[dict[str, A
             raise UsageError(f"--set {path}: a path is PART.FIELD, like model.width or schema.COLUMN")
         if part == "schema":
             meanings[name] = str(value)
+        elif part == "backbone":
+            recipe.setdefault("preparation", {})[f"{_backbone(name)}_backbone"] = _folder(value)
         elif part in ("model", "training", "preparation"):
             recipe.setdefault(part, {})[name] = value
         else:
-            raise UsageError(f"--set {path}: the part before the dot must be schema, preparation, model or training")
+            raise UsageError(
+                f"--set {path}: the part before the dot must be schema, backbone, preparation, model or training"
+            )
     return recipe, meanings
+
+
+def _backbone(name: str) -> str:
+    """The kind of weights that `backbone.NAME` is about."""
+    kinds = {"text": "text", "image": "image", "audio": "speech"}
+    if name not in kinds:
+        raise UsageError(f"--set backbone.{name}: there are backbone.text, backbone.image and backbone.audio")
+    return kinds[name]
+
+
+def _folder(value: Any) -> str:
+    """A folder's absolute path; what is no folder is a model's name, as it stands."""
+    path = os.path.expanduser(str(value))
+    return os.path.abspath(path) if os.path.isdir(path) else str(value)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

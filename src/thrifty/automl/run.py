@@ -179,6 +179,7 @@ def _session(
     resumed: bool,
 ) -> Iterator[Any]:
     """Prepares the data (or opens what was prepared), plans, and opens the study."""
+    from thrifty.automl import backbones
     from thrifty.automl import facts as facts_of
     from thrifty.automl import plan as planning
     from thrifty.automl.preparing import prepared
@@ -192,8 +193,9 @@ def _session(
     dataset, found = prepared(directory, request, clock, watch)
     if interruption.number is not None:
         raise Interrupted(directory, interruption)
-    facts = facts_of.gather(dataset, weights_found(), request.seed)
-    plan = planning.make(facts, planning.parse_wishes(request.recipe), request.exclude)
+    wishes, named = backbones.resolve(planning.parse_wishes(request.recipe), request.offline)
+    facts = facts_of.gather(dataset, weights_found() | set(named), request.seed, backbones.sizes(named))
+    plan = planning.make(facts, wishes, request.exclude)
     if request.command == "train":
         plan = planning.only_one(plan, facts)
     metric, reason = _metric(request, dataset, choose_metric, metric_for)

@@ -47,7 +47,7 @@ Device = Annotated[str, typer.Option(help="auto or cpu: this version trains on t
 Exclude = Annotated[list[str] | None, typer.Option(help="A candidate to leave out; may be repeated.")]
 RecipeFile = Annotated[Path | None, typer.Option(help="YAML whose fields are fixed or narrowed.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="path=value, like schema.COLUMN=text.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never ask a model hub (this version never does).")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never ask a model hub.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no computed features for later runs.")]
 MaxBadShare = Annotated[float, typer.Option(help="Share of unreadable rows above which the run stops.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout; progress goes to stderr.")]

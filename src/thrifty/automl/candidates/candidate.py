@@ -16,7 +16,8 @@ PYTORCH = ("thrifty.engines.pytorch:fit", ("thrifty.engines.pytorch",))
 
 NAMES = (
     "baseline", "linear", "trees", "kernel", "heads", "linear_pretrained", "heads_pretrained", "trees_pretrained",
-    "table_network", "text_network", "image_network", "audio_network",
+    "table_network", "text_network", "image_network", "image_finetune",
+    "audio_network", "audio_finetune",
 )  # fmt: skip
 
 
@@ -97,8 +98,8 @@ def feature_seconds(facts: Facts, blocks: tuple[str, ...]) -> float:
         "text_statistics": 2e-5,
         "image_statistics": (4e-4 + 2e-9 * facts.image_side**2) * facts.num_images,
         "log_mel_statistics": (1.5e-3 * facts.audio_seconds + 5e-4) * facts.num_audios,
-        "image_embedding": 8e-3 * facts.num_images,
-        "text_embedding": 3e-5 * min(facts.text_chars, 1000 * facts.num_texts) + 1e-3,
-        "speech_embedding": 6e-3 * facts.audio_seconds * facts.num_audios,
+        "image_embedding": 8e-3 * facts.num_images * facts.dearness("image"),
+        "text_embedding": (3e-5 * min(facts.text_chars, 1000 * facts.num_texts) + 1e-3) * facts.dearness("text"),
+        "speech_embedding": 6e-3 * facts.audio_seconds * facts.num_audios * facts.dearness("speech"),
     }
     return facts.num_rows * sum(per_row.get(block, 2e-6) for block in blocks)

@@ -30,7 +30,7 @@ def recipe(facts: Facts) -> Recipe:
 
 def prior(facts: Facts) -> Prior:
     tokens = min(TextNetwork().max_tokens, facts.text_chars / CHARS_PER_TOKEN + 2)
-    epoch = facts.num_rows * facts.num_fits * tokens * PRODUCTS / (5e10 * facts.cores)
+    epoch = facts.num_rows * facts.num_fits * tokens * PRODUCTS * facts.dearness("text") / (5e10 * facts.cores)
     alone = facts.num_modalities == 1
     return Prior(6 + 2.5 * epoch, skill=0.8 if alone else 0.4, spread=0.12, elastic=True)
 

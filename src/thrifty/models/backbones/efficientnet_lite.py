@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from thrifty.core.errors import DataError
 from thrifty.models.onnx_graph import OnnxGraph
 
 Weights = Mapping[str, NDArray[Any]]
@@ -22,30 +23,72 @@ EPSILON = 1e-3  # of batch normalisation, as trained
 
 
 class Stage(NamedTuple):
-    """`repeats` blocks alike, of which the first has the stride."""
+    """`repeats` blocks alike, of which the first has the stride; `width` channels come out."""
 
     repeats: int
     kernel: int
     stride: int
     expansion: int
+    width: int
 
 
 STAGES = (
-    Stage(1, 3, 1, 1), Stage(2, 3, 2, 6), Stage(2, 5, 2, 6), Stage(3, 3, 2, 6), Stage(3, 5, 1, 6), Stage(4, 5, 2, 6),
-    Stage(1, 3, 1, 6),
+    Stage(1, 3, 1, 1, 16), Stage(2, 3, 2, 6, 24), Stage(2, 5, 2, 6, 40), Stage(3, 3, 2, 6, 80),
+    Stage(3, 5, 1, 6, 112), Stage(4, 5, 2, 6, 192), Stage(1, 3, 1, 6, 320),
 )  # fmt: skip
 
 
+def read_weights(file: Path) -> dict[str, NDArray[Any]]:
+    """The weights in a published .pth file, or in a safetensors file with timm's names, by their published names.
+
+    timm's are of the architecture `tf_efficientnet_lite0`, which pads as TensorFlow does. Raises DataError for others.
+    """
+    if file.suffix == ".safetensors":
+        from safetensors.numpy import load_file
+
+        weights = {_published(name): value for name, value in load_file(file).items()}
+    else:
+        import torch
+
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        weights = {name: tensor.numpy() for name, tensor in state.items()}
+    blocks = sum(stage.repeats for stage in STAGES)
+    needed = [f"_blocks.{block}._bn2.running_var" for block in range(blocks)]
+    missing = [name for name in ("_conv_stem.weight", "_conv_head.weight", *needed) if name not in weights]
+    if missing or weights["_conv_head.weight"].shape[0] != NUM_FEATURES:
+        why = f"{missing[0]} is not in it" if missing else "its layers are wider"
+        raise DataError(f"{file}: not the weights of EfficientNet-Lite0, for {why}")
+    return weights
+
+
+_TIMM_NARROW = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
+_TIMM_WIDE = {
+    "conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv", "bn2": "_bn1", "conv_pwl": "_project_conv",
+    "bn3": "_bn2",
+}  # fmt: skip
+_TIMM_ENDS = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1"}
+
+
+def _published(name: str) -> str:
+    """The published name of one of timm's (`blocks.1.0.conv_pw.weight`); other names as they are."""
+    first, *rest = name.split(".")
+    if first in _TIMM_ENDS:
+        return ".".join([_TIMM_ENDS[first], *rest])
+    if first != "blocks" or len(rest) < 4:
+        return name
+    stage, repeat, part = int(rest[0]), int(rest[1]), rest[2]
+    block = sum(one.repeats for one in STAGES[:stage]) + repeat
+    names = _TIMM_WIDE if stage else _TIMM_NARROW
+    return ".".join([f"_blocks.{block}", names.get(part, part), *rest[3:]])
+
+
 def write(weights_file: Path, path: Path, *, size: int | None = None) -> Path:
-    """Writes the network in a .pth state dict as ONNX.
+    """Writes the network in a file of weights as ONNX.
 
     Input `pixels`, uint8 [N, H, W, C] with C of 1 or 3, resized to `size` pixels a side within the graph where a size
     is given (32 at least); output `features`, float32 [N, D], D = 1280.
     """
-    import torch
-
-    state = torch.load(weights_file, map_location="cpu", weights_only=True)
-    weights = {name: tensor.numpy() for name, tensor in state.items()}
+    weights = read_weights(weights_file)
     graph = OnnxGraph("efficientnet_lite0")
     pixels_NHWC = graph.input("pixels", np.uint8, ("N", "H", "W", "C"))
     x_NCHW = _normalised(graph, pixels_NHWC, size)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from thrifty.core.files import read_json
 from thrifty.data.cache import Cache
 from thrifty.models.backbones import bert, efficientnet_lite, speech
-from thrifty.models.weights import Weights
+from thrifty.models.weights import Kind, Weights
 
 VERSION = 1  # raised when a writer gives another graph than before
+INPUTS: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
+    "image": ("image", ("pixels",)),
+    "text": ("tokens", ("ids", "mask")),
+    "speech": ("waveform", ("waveform",)),
+}
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """An ONNX file whose one output is `features`, float32 [N, width].
+    """An ONNX file whose one output is `features`, float32 [N, D].
 
     encoder: the kind of encoder that it reads; inputs: its inputs, named as that encoder's outputs.
     """
@@ -25,7 +29,6 @@ class Backbone:
     path: Path
     encoder: str
     inputs: tuple[str, ...]
-    width: int
 
 
 def backbone(weights: Weights, cache: Cache, image_size: int | None = None) -> Backbone:
@@ -35,20 +38,13 @@ def backbone(weights: Weights, cache: Cache, image_size: int | None = None) -> B
     text: `ids` and `mask` int64 [N, L] of an encoder `tokens` with `weights.folder / "tokenizer.json"`.
     speech: `waveform` float32 [N, T] of an encoder `waveform`.
     """
-    inputs: tuple[str, ...]
-    if weights.kind == "image":
-        inputs, encoder, width = ("pixels",), "image", efficientnet_lite.NUM_FEATURES
-    elif weights.kind == "text":
-        inputs, encoder = ("ids", "mask"), "tokens"
-        width = int(read_json(weights.folder / "config.json")["hidden_size"])
-    else:
-        inputs, encoder, width = ("waveform",), "waveform", speech.NUM_FEATURES
+    encoder, inputs = INPUTS[weights.kind]
     path = cache.file(
         f"backbone {VERSION} {weights.kind} {weights.sha256} {image_size}",
         "backbone.onnx",
         _writer(weights, image_size),
     )
-    return Backbone(weights, path, encoder, inputs, width)
+    return Backbone(weights, path, encoder, inputs)
 
 
 def _writer(weights: Weights, image_size: int | None) -> Callable[[Path], None]:
