@@ -204,8 +204,8 @@ def show(kept: dict[str, Kept], names: list[str], trainings: int) -> None:
     kept = {tuner: runs for tuner, runs in kept.items() if seeds[tuner]}
     heads = " | ".join(f"{kind} {m}" for kind in kinds for m in marks)
     print(f"Mean regret after {', '.join(map(str, marks))} trainings.\n")
-    goals = " | ".join(f"{GOALS[kind]} of {kind} after" for kind in kinds if kind in GOALS)
-    print(f"| tuner | seeds | {heads} | {goals} |")
+    goals = "".join(f" {GOALS[kind]} of {kind} after |" for kind in kinds if kind in GOALS)
+    print(f"| tuner | seeds | {heads} |{goals}")
     print("|---" * (2 + len(kinds) * len(marks) + sum(kind in GOALS for kind in kinds)) + "|")
     for tuner, runs in kept.items():
         cells = []
