@@ -194,7 +194,7 @@ def tune(
         "direction": direction, "workers": workers, "policy": policy, "seed": seed, "trial_seconds": trial_seconds,
         "trial_memory_mb": trial_memory_mb,
     }  # fmt: skip
-    with TuneProgress(to_stderr=json) as progress:
+    with TuneProgress(options, to_stderr=json) as progress:
         found = kept.start(objective, space, options, out=out, watch=progress.show, started=process_started())
     finish(found, as_json=json)
 
@@ -265,13 +265,14 @@ def resume(
     """Go on with a run that was interrupted or killed, or give a finished one more minutes."""
     from thrifty.api import resume as resume_run
     from thrifty.automl.progress import Progress
-    from thrifty.core.run_directory import command_of
+    from thrifty.core.run_directory import command_of, open_run
 
     if command_of(run) == "tune":
         from thrifty.cli.tuning import TuneProgress, finish
         from thrifty.tuning import kept
 
-        with TuneProgress(to_stderr=json) as watching:
+        options = open_run(run)[1]["options"] if minutes is None else {}
+        with TuneProgress(options, to_stderr=json) as watching:
             found = kept.resume(run, minutes=minutes, watch=watching.show, started=process_started())
         finish(found, as_json=json)
         return
@@ -281,7 +282,13 @@ def resume(
 
 
 @app.command()
-def report(run: RunPath, json: Json = False) -> None:
+def report(
+    run: RunPath,
+    optuna: Annotated[
+        str | None, typer.Option(metavar="URL", help="Copy a search into this Optuna storage: sqlite:///optuna.db.")
+    ] = None,
+    json: Json = False,
+) -> None:
     """Show the report of a run again."""
     from thrifty.api import open_run
     from thrifty.cli.show import print_json, print_report
@@ -291,8 +298,13 @@ def report(run: RunPath, json: Json = False) -> None:
         from thrifty.cli.tuning import finish
         from thrifty.tuning import kept
 
-        finish(kept.open_search(run), as_json=json)
+        search = kept.open_search(run)
+        if optuna is not None:
+            search.study.to_optuna(optuna, search.directory.path.name)
+        finish(search, as_json=json)
         return
+    if optuna is not None:
+        raise UsageError(f"{run} is no search by `thrifty tune`; --optuna is for those")
     found = open_run(run)
     if json:
         print_json(found.report)

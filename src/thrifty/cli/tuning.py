@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from thrifty.automl.progress import WIDTH, LiveView, clock_text
 from thrifty.cli.show import print_json
 from thrifty.core.events import Event
-from thrifty.core.run_directory import RunDirectory
+from thrifty.core.run_directory import RunDirectory, open_run
 from thrifty.tuning.kept import Kept
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import Best, State, Trial
@@ -24,20 +25,26 @@ MOST_BEST = 5
 
 
 class TuneProgress(LiveView):
-    """Shows a search as it goes: a live table on a terminal, a line for each trial that ended elsewhere."""
+    """Shows a search as it goes: a live table on a terminal, a line for each trial that ended elsewhere.
 
-    def __init__(self, *, to_stderr: bool) -> None:
+    options: as `thrifty tune` was given them; `trials` and `epochs` bound what is left.
+    """
+
+    def __init__(self, options: Mapping[str, Any], *, to_stderr: bool) -> None:
         super().__init__(to_stderr=to_stderr)
         self.study: Study | None = None
         self.best: Best | None = None
+        self.trials, self.epochs = options.get("trials"), options.get("epochs")
+        self.workers: dict[int, tuple[int, float]] = {}  # the trial that each worker runs, and since when
 
     def show(self, study: Study, event: Event) -> None:
         self.study = study
         if self.stream.isatty():
+            self._seat(study)
             self.go_live()
         elif event.trial is not None and event.kind in ("trial_finished", "trial_failed", "trial_skipped"):
             trial = study.trials[event.trial]
-            said = f"failed: {trial.why}" if trial.state is State.FAILED else _value(study, trial)
+            said = f"failed: {_why(trial)}" if trial.state is State.FAILED else _value(study, trial)
             mark = "  best so far" if study.best is not None and study.best != self.best else ""
             self.best = study.best
             print(
@@ -46,24 +53,89 @@ class TuneProgress(LiveView):
                 flush=True,
             )
 
+    def _seat(self, study: Study) -> None:
+        """Gives each running trial the lowest free worker's number, from 1, and keeps it there."""
+        self.workers = {w: seat for w, seat in self.workers.items() if seat[0] in study.running}
+        seated = {trial for trial, _ in self.workers.values()}
+        for trial in study.running:
+            if trial not in seated:
+                free = next(w for w in range(1, len(self.workers) + 2) if w not in self.workers)
+                self.workers[free] = trial, study.clock.elapsed()
+
     def view(self) -> Group:
         from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
         study = self.study
         assert study is not None
         best = study.best
         said = f"{study.metric} {best.value:.6g} (trial {best.trial})" if best is not None else "none yet"
-        spent, seconds = clock_text(study.clock.elapsed()), study.clock.budget_seconds
-        time = spent if seconds is None else f"{spent} of {clock_text(seconds)}"
-        epochs = "" if study.max_epochs is None else f", {study.epochs_spent} epochs"
-        head = Text(f"best so far: {said}\n{study.num_trials} trials{epochs}, {time}")
-        return Group(head, _table_of(study, [study.trials[number] for number in study.running[:MOST_ROWS]]))
+        head = Table.grid(expand=True)
+        head.add_column(ratio=1, no_wrap=True)
+        head.add_column(justify="right", no_wrap=True)
+        spent = self._spent(study)
+        head.add_row(Text(f"best so far: {said}"), Text(spent[0][0]))
+        counts = ", ".join(f"{n} {s}" for s in State if s is not State.RUNNING and (n := _count(study, s)))
+        head.add_row(
+            Text(f"{study.num_trials} trials" + f": {counts}" * bool(counts), style="dim"), Text(_joined(spent))
+        )
+        share = max((used / most for _, used, most in spent if most), default=0.0)
+        bar = Table.grid(expand=True)  # the bar alone would not end its line
+        bar.add_row(ProgressBar(total=1.0, completed=min(1.0, share), width=None))
+        return Group(head, bar, self._table(study))
+
+    def _spent(self, study: Study) -> list[tuple[str, float, float | None]]:
+        """What was spent of each budget: in words, the number, and the bound where there is one. Seconds come first."""
+        elapsed, seconds = study.clock.elapsed(), study.clock.budget_seconds
+        spent: list[tuple[str, float, float | None]] = [
+            (clock_text(elapsed) + (f" of {clock_text(seconds)}" if seconds else ""), elapsed, seconds)
+        ]
+        if study.max_epochs is not None:
+            bounds = [b for b in (self.epochs, self.trials and self.trials * study.max_epochs) if b]
+            most = min(bounds, default=None)
+            text = f"{study.epochs_spent}{f' of {most}' if most else ''} epochs"
+            spent.append((text, study.epochs_spent, most))
+        elif self.trials:
+            spent.append((f"{study.num_trials} of {self.trials} trials", study.num_trials, self.trials))
+        return spent
+
+    def _table(self, study: Study) -> Table:
+        """What runs where, and the best trial's configuration to hold it against."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, expand=True, pad_edge=False)
+        epochs = ["epoch"] if study.max_epochs is not None else []
+        for name in ("worker", "trial", *epochs, study.metric, "seconds"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("configuration", ratio=1, no_wrap=True, overflow="ellipsis")
+        if study.best is not None:
+            at = [f"{study.best.epoch}"] if epochs else []
+            values = ["best", str(study.best.trial), *at, f"{study.best.value:.5g}", ""]
+            table.add_row(*values, Text(_config(study.best.config)), style="bold")
+        for worker, (ident, since) in sorted(self.workers.items())[:MOST_ROWS]:
+            trial = study.trials[ident]
+            last = trial.values[-1] if trial.values else None
+            at = [f"{trial.epoch} of {trial.until}"] if epochs else []
+            value = "" if last is None else f"{last:.5g}"
+            seconds = f"{max(0.0, study.clock.elapsed() - since):.1f}"
+            table.add_row(str(worker), str(ident), *at, value, seconds, Text(_config(trial.config)))
+        if len(self.workers) > MOST_ROWS:
+            table.add_row("", "", *([""] * len(epochs)), "", "", f"and {len(self.workers) - MOST_ROWS} more workers")
+        return table
 
 
 def finish(found: Kept, *, as_json: bool) -> None:
-    """Prints what came of a search (its best trials, or with `as_json` all of them), and ends the command."""
+    """Prints what came of a search (its best trials, or with `as_json` all of them), and ends the command.
+
+    Its report.json and report.html are written first.
+    """
+    from thrifty.evaluation.studies.page import write
+
     directory, study = found.directory, found.study
+    write(study, directory, open_run(directory.path)[1])
     ranked = _ranked(study)
     if as_json:
         print_json(
@@ -98,7 +170,8 @@ def _print(directory: RunDirectory, study: Study, ranked: list[Trial]) -> None:
     else:
         failed = next((t.why for t in study.trials if t.state is State.FAILED), "")
         console.print(Text(f"no trial gave a value{': ' + failed if failed else ''}"))
-    console.print(Text(f"study    {directory.path}\ngo on    thrifty resume {directory.path} --minutes 10"))
+    console.print(Text(f"study    {directory.path}\nreport   {directory.page}"))
+    console.print(Text(f"go on    thrifty resume {directory.path} --minutes 10"))
 
 
 def _ranked(study: Study) -> list[Trial]:
@@ -119,14 +192,30 @@ def _table_of(study: Study, trials: list[Trial]) -> Table:
     table.add_column("configuration", ratio=1)
     for trial in trials:
         epochs = [] if study.max_epochs is None else [str(trial.epoch)]
-        config = ", ".join(f"{name}={_short(value)}" for name, value in trial.config.items())
-        table.add_row(str(trial.id), *epochs, _value(study, trial), Text(config))
+        table.add_row(str(trial.id), *epochs, _value(study, trial), Text(_config(trial.config)))
     return table
 
 
 def _value(study: Study, trial: Trial) -> str:
     value = study.value_of(trial)
     return "" if value is None else f"{value:.6g}"
+
+
+def _config(config: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_short(value)}" for name, value in config.items())
+
+
+def _count(study: Study, state: State) -> int:
+    return sum(trial.state is state for trial in study.trials)
+
+
+def _joined(spent: list[tuple[str, float, float | None]]) -> str:
+    """What was spent beside seconds."""
+    return ", ".join(text for text, _, _ in spent[1:])
+
+
+def _why(trial: Trial) -> str:
+    return trial.why.removeprefix("failed: ")
 
 
 def _short(value: Any) -> str:

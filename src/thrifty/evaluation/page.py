@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from thrifty.evaluation.sections import quality, search
+from thrifty.evaluation.sections.document import document
 from thrifty.evaluation.sections.markup import Markup, tag
 from thrifty.evaluation.sections.ranges import Bar, ranges
 from thrifty.evaluation.words import (
     STOPPED,
     bytes_text,
-    clean,
     count_text,
     interval_texts,
     limit_texts,
@@ -25,17 +24,14 @@ from thrifty.evaluation.words import (
     value_text,
 )
 
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
-)
-
 
 def html(report: Mapping[str, Any], examples: Mapping[str, Any] | None = None) -> str:
     """report.html: one self-contained file from report.json's content and what `examples.gather` gave."""
     name = report.get("name") or "run"
-    title = clean(f"{name}: {metric_title(report['metric'])} {_headline(report)[0]}")
-    body = tag(
-        "main",
+    title = f"{name}: {metric_title(report['metric'])} {_headline(report)[0]}"
+    return document(
+        title,
+        report["version"],
         _header(report),
         _answer(report),
         quality.scores(report),
@@ -52,17 +48,7 @@ def html(report: Mapping[str, Any], examples: Mapping[str, Any] | None = None) -
         search.data(report),
         search.predict(report),
         search.reproduce(report),
-        tag("footer", f"Made by Thrifty {report['version']}. This file holds all it shows and loads nothing."),
     )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("title", title),
-        tag("style", Markup((Path(__file__).parent / "sections" / "style.css").read_text(encoding="utf-8"))),
-    )
-    return f"<!doctype html>\n{tag('html', head, tag('body', body), lang='en')}\n"
 
 
 def _header(report: Mapping[str, Any]) -> Markup:

@@ -12,7 +12,7 @@ from typing import Any
 
 from thrifty.core.errors import ExternalError, MissingExtraError, StoreError, UsageError
 from thrifty.core.events import Event, json_text
-from thrifty.tuning.store import FORMAT, Change, Opened, Owner, check_format, may_take_over
+from thrifty.tuning.store import FORMAT, Change, Opened, Owner, Snapshot, check_format, may_take_over
 from thrifty.tuning.trial import State, Trial
 
 try:
@@ -67,6 +67,28 @@ _events = sa.Table(
     sa.Column("trial", sa.Integer),
     sa.Column("payload", sa.Text, nullable=False),
 )
+
+
+def read(folder: Path) -> Snapshot:
+    """The study in `folder` as it is now, whoever works on it; nothing of it is changed.
+
+    Raises StoreError when there is none, or when it is of a newer version.
+    """
+    file = folder / "study.sqlite3"
+    if not file.is_file():
+        raise StoreError(f"{folder} holds no study: there is no study.sqlite3 in it")
+    engine = _engine_of(f"sqlite:///{file.absolute()}")
+    try:
+        with _translated(folder, opening=True), engine.connect() as connection, connection.begin():
+            if "study" not in sa.inspect(connection).get_table_names():
+                raise StoreError(f"{file} holds another program's database")
+            header = json.loads(connection.execute(sa.select(_study.c.header)).scalar_one())
+            check_format(header, folder)
+            rows = connection.execute(sa.select(_events).order_by(_events.c.seq)).all()
+            events = [Event(r.seq, r.time_seconds, r.kind, r.trial, json.loads(r.payload)) for r in rows]
+            return Snapshot(header, _load_trials(connection), events)
+    finally:
+        engine.dispose()
 
 
 class DatabaseStore:

@@ -16,8 +16,6 @@ from thrifty.core.space import Space
 from thrifty.tuning.study import Study
 from thrifty.tuning.tune import Watch, search_in_processes
 
-OF_STUDY = ("metric", "direction", "max_epochs", "seed", "policy")
-
 
 @dataclass(frozen=True)
 class Kept:
@@ -66,10 +64,9 @@ def resume(path: Path, *, minutes: float | None, watch: Watch, started: float | 
 
 
 def open_search(path: Path) -> Kept:
-    """The search at `path`, to look at."""
+    """The search at `path`, to look at, even while it goes on."""
     directory, asked = run_directory.open_run(path)
-    options = {name: asked["options"][name] for name in OF_STUDY}
-    return Kept(directory, Study(Space.from_json(asked["space"]), folder=directory.path, **options))
+    return Kept(directory, Study.look(directory.path, asked["options"]["policy"]))
 
 
 def _go(

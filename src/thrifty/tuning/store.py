@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from thrifty.core.errors import StoreError
+from thrifty.core.errors import StoreError, UsageError
 from thrifty.core.events import Event, json_text
 from thrifty.tuning.trial import Trial
 
@@ -40,6 +40,7 @@ class Opened:
     trials: list[Trial]
     last_seq: int = 0
     last_seconds: float = 0.0
+    live: bool = True  # False: to be looked at, as it is
 
 
 class Store(Protocol):
@@ -139,6 +140,30 @@ def _answers(pid: int) -> str | None:
     except PermissionError:
         return ""
     return ""
+
+
+class Snapshot:
+    """What another store held at a moment, to look at: it takes no change."""
+
+    def __init__(self, header: dict[str, Any], trials: list[Trial], events: list[Event]) -> None:
+        self.header, self.trials, self._events = header, trials, events
+
+    def open(self, header: Mapping[str, Any]) -> Opened:
+        last = self._events[-1] if self._events else None
+        seq, seconds = (last.seq, last.time_seconds) if last is not None else (0, 0.0)
+        return Opened(self.header, self.trials, seq, seconds, live=False)
+
+    def commit(self, change: Change) -> None:
+        raise UsageError("this study was opened to be looked at; open it as Study(…, folder=…) to go on with it")
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        return (event for event in self._events if event.seq > after)
+
+    def renew(self) -> None:
+        """Nobody else can take it."""
+
+    def close(self) -> None:
+        """There is nothing to give back."""
 
 
 class MemoryStore:

@@ -45,6 +45,7 @@ class Study:
     policy: "auto", the name of a policy or of a pair such as "asha+sobol", or an object with `decide(study, clock)`.
     first: configurations to try first, in this order; parameters that one leaves out are drawn. Used in a new study.
     clock: what `time_seconds` of events counts from; by default from now.
+    store: where the study is kept, without a folder; by default in memory.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Study:
         policy: str | Policy = "auto",
         first: Sequence[Mapping[str, Any]] = (),
         clock: Clock | None = None,
+        store: Store | None = None,
     ) -> None:
         self.space = None if space is None else Space.of(space)
         if self.space is not None and not self.space:
@@ -73,7 +75,7 @@ class Study:
         self.clock = clock or Clock()
         self.listeners: list[Callable[[Event], None]] = []
         self._sign = 1.0 if self.direction == "minimize" else -1.0
-        self._store: Store = MemoryStore() if self.folder is None else _store_in(self.folder)
+        self._store: Store = (store or MemoryStore()) if self.folder is None else _store_in(self.folder)
         self._log: EventLog | None = None
         self._unlogged: list[Event] = []
         self._trials: list[Trial] = []
@@ -85,6 +87,19 @@ class Study:
         if not self._trials:
             for config in points:
                 self.enqueue(config)
+
+    @classmethod
+    def look(cls, folder: str | Path, policy: str | Policy = "random") -> Study:
+        """The study in `folder` as it is now, even while others work on it, to look at and not to go on with.
+
+        Raises StoreError when there is none.
+        """
+        from thrifty.tuning.database import read
+
+        store = read(Path(folder))
+        names = ("metric", "direction", "max_epochs", "seed")
+        space = None if store.header["space"] is None else Space.from_json(store.header["space"])
+        return cls(space, policy=policy, store=store, **{name: store.header[name] for name in names})
 
     # ---- asking and telling
 
@@ -330,6 +345,16 @@ class Study:
 
         return importance_of(self)
 
+    def to_optuna(self, storage: str, name: str | None = None) -> Any:
+        """Copies the study into an Optuna storage, a URL such as sqlite:///optuna.db, that optuna-dashboard opens.
+
+        name: of the new study there, by default the folder's name. Gives the optuna.Study. Raises MissingExtraError
+        without optuna, UsageError when the storage has a study of that name or cannot be used.
+        """
+        from thrifty.tuning.optuna_export import export
+
+        return export(self, storage, name or (self.folder.resolve().name if self.folder is not None else "study"))
+
     def close(self) -> None:
         """Gives the folder back to others. Raises ExternalError when `events.jsonl` could not be completed."""
         missing = self._mirror([])
@@ -371,9 +396,9 @@ class Study:
                 self._log = EventLog(self.folder / "events.jsonl")
                 self._unlogged = list(self._store.events(self._log.repair(self._seq)))
                 self._mirror([])
-            if opened.last_seq == 0:
+            if opened.last_seq == 0 and opened.live:
                 self._commit(None, [("study_started", {k: v for k, v in header.items() if k != "format"})])
-            else:
+            elif opened.live:
                 self._take_up(opened.trials)
         except BaseException:
             self._store.close()

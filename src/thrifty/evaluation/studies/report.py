@@ -1,0 +1,116 @@
+"""What a study found, gathered from its store: the content of its report.json."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from thrifty.core.version import VERSION
+from thrifty.execution.resources import machine
+from thrifty.tuning.study import Study
+from thrifty.tuning.trial import State, Trial
+
+LEARNING = ("FreezeThaw",)  # policies with a model of curves or values
+
+
+def build(study: Study, folder: Path, command: Sequence[str] = ()) -> dict[str, Any]:
+    """The report as plain JSON values. folder: where the study is kept. command: what was typed."""
+    times, spent, stopped = _from_events(study)
+    importance = study.importance() if study.space is not None else None
+    best = study.best
+    return {
+        "format": 1,
+        "kind": "study",
+        "version": VERSION,
+        "name": folder.name,
+        "folder": str(folder),
+        "command": list(command),
+        "written": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "metric": study.metric,
+        "direction": study.direction,
+        "max_epochs": study.max_epochs,
+        "seed": study.seed,
+        "policy": type(study.policy).__name__,
+        "space": None if study.space is None else study.space.to_json(),
+        "best": None if best is None else asdict(best),
+        "num_trials": study.num_trials,
+        "states": {s.value: n for s in State if (n := sum(t.state is s for t in study.trials))},
+        "epochs_spent": study.epochs_spent,
+        "spent_seconds": spent,
+        "cost_seconds": round(sum(t.cost_seconds for t in study.trials), 3),
+        "stopped_because": stopped,
+        "steps": _steps(study),
+        "importance": None if importance is None else _importance(importance),
+        "beliefs": _beliefs(study),
+        "trials": [_trial(study, t, times.get(t.id)) for t in study.trials],
+        "environment": machine(),
+    }
+
+
+def _trial(study: Study, trial: Trial, when: tuple[float, float] | None) -> dict[str, Any]:
+    return {
+        "trial": trial.id,
+        "state": str(trial.state),
+        "config": trial.config,
+        "value": study.value_of(trial),
+        "epochs": None if study.max_epochs is None else trial.epoch,
+        "values": list(trial.values),
+        "cost_seconds": round(trial.cost_seconds, 3),
+        "started_seconds": when[0] if when else None,
+        "ended_seconds": when[1] if when else None,
+        "why": trial.why,
+        "extra": trial.extra,
+    }
+
+
+def _from_events(study: Study) -> tuple[dict[int, tuple[float, float]], float, str | None]:
+    """When each trial first began and last ended, the seconds of the search, and why it ended."""
+    times: dict[int, tuple[float, float]] = {}
+    last, stopped = 0.0, None
+    for event in study.events():
+        last = event.time_seconds if event.kind != "study_continued" else last
+        if event.kind == "search_finished":
+            stopped = str(event.payload.get("why"))
+        elif event.trial is not None:
+            times[event.trial] = (times.get(event.trial, (event.time_seconds, 0.0))[0], event.time_seconds)
+    return times, last, stopped
+
+
+def _steps(study: Study) -> list[dict[str, Any]]:
+    """Each improvement of the best value: the trial, and what had been spent by then."""
+    steps: list[dict[str, Any]] = []
+    best, epochs, epoch_of = math.inf, 0, dict[int, int]()
+    for event in study.events():
+        with_epochs = study.max_epochs is not None
+        if event.trial is None or event.kind not in (
+            ("epoch_finished", "trial_finished", "trial_paused") if with_epochs else ("trial_finished",)
+        ):
+            continue
+        value = event.payload.get("best", event.payload.get("value")) if with_epochs else event.payload.get("value")
+        reached = int(event.payload.get("epoch", 1))
+        epochs += max(0, reached - epoch_of.get(event.trial, 0))
+        epoch_of[event.trial] = max(reached, epoch_of.get(event.trial, 0))
+        if value is not None and study.score(value) < best:
+            best = study.score(value)
+            steps.append({"trial": event.trial, "value": value, "spent": epochs, "seconds": event.time_seconds})
+    return steps
+
+
+def _importance(found: Any) -> dict[str, Any]:
+    return {
+        "shares": dict(found), "low": found.low, "high": found.high, "explained": found.explained, "why": found.why,
+    }  # fmt: skip
+
+
+def _beliefs(study: Study) -> list[dict[str, Any]]:
+    """What a model of the curves believed, where the policy had one."""
+    if study.space is None or type(study.policy).__name__ not in LEARNING or find_spec("scipy") is None:
+        return []
+    from thrifty.tuning.belief import beliefs_of
+
+    return [asdict(belief) for belief in beliefs_of(study)]

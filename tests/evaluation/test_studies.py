@@ -1,0 +1,128 @@
+"""The report of a study: report.json's content and the page made from it."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import thrifty
+from thrifty.core.run_directory import RunDirectory
+from thrifty.core.space import Space, When
+from thrifty.evaluation.studies.page import html, write
+from thrifty.evaluation.studies.report import build
+
+SPACE = Space(
+    {
+        "lr": thrifty.Float(1e-4, 1.0, log=True),
+        "kind": ["<sgd>", "adam", None],
+        "momentum": When(thrifty.Float(0, 1), {"kind": "<sgd>"}),
+        "layers": thrifty.Int(1, 64, log=True),
+        "fixed": [3],
+    }
+)
+
+
+class Balance(HTMLParser):
+    """Reads a page and notes its tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in ("meta", "br", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def value_of(config, epoch):
+    return config["lr"] + 0.1 * config["layers"] + (config["kind"] == "adam") + 1 / epoch
+
+
+def searched(policy, **options):
+    study = thrifty.Study(SPACE, metric="loss", max_epochs=9, policy=policy, seed=0, **options)
+    while study.epochs_spent < 150:
+        asked = study.ask()
+        if asked.config["lr"] > 0.5:
+            study.tell(asked.trial, failed="it <diverged>")
+        else:
+            epochs = range(asked.from_epoch + 1, asked.until_epoch + 1)
+            study.tell(asked.trial, [value_of(asked.config, e) for e in epochs], cost_seconds=0.5)
+    return study
+
+
+@pytest.fixture(scope="module")
+def report():
+    return build(searched("freeze-thaw"), Path("my-study"), ["thrifty", "tune", "a b.py:f"])
+
+
+def test_the_report_is_json_and_its_steps_end_at_the_best_value(report):
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    values = [step["value"] for step in report["steps"]]
+    assert values == sorted(values, reverse=True)
+    assert values[-1] == report["best"]["value"]
+    assert report["steps"][-1]["spent"] <= report["epochs_spent"] == 150
+    assert report["states"]["failed"] >= 1
+
+
+def test_beliefs_of_regular_curves_hold_what_came(report):
+    told = report["beliefs"]
+    assert len(told) > 5
+    assert all(b["low"] <= b["mean"] <= b["high"] and b["known"] < b["epoch"] for b in told)
+    assert sum(b["low"] <= b["came"] <= b["high"] for b in told) >= 0.6 * len(told)
+
+
+def test_the_page_holds_every_section_loads_nothing_and_escapes_names(report):
+    page = html(report)
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open == []
+    assert not {"script", "link", "iframe"} & set(parser.tags)
+    for identity in (
+        "answer",
+        "again",
+        "bought",
+        "curves",
+        "parameters",
+        "importance",
+        "beliefs",
+        "trials",
+        "failures",
+    ):
+        assert f'id="{identity}"' in page
+    assert "&lt;sgd&gt;" in page
+    assert "it &lt;diverged&gt;" in page
+    assert "<sgd>" not in page
+    assert "src=" not in page
+    assert "http://" not in page
+
+
+def test_a_study_without_epochs_shows_value_against_seconds():
+    study = thrifty.Study({"x": thrifty.Float(0, 1)}, metric="accuracy", policy="random")
+    for _ in range(15):
+        asked = study.ask()
+        study.tell(asked.trial, 1 - (asked.config["x"] - 0.5) ** 2)
+    page = html(build(study, Path("plain")))
+    assert "time since the start" in page
+    assert 'id="curves"' not in page
+
+
+def test_a_study_without_trials_or_without_values_has_a_page():
+    study = thrifty.Study({"x": thrifty.Float(0, 1)}, metric="loss", policy="random")
+    assert "no trial gave a value" in html(build(study, Path("empty")))
+    study.tell(study.ask().trial, failed="no memory")
+    assert "no memory" in html(build(study, Path("empty")))
+
+
+def test_the_report_is_written_beside_the_study(tmp_path):
+    with thrifty.Study({"x": thrifty.Float(0, 1)}, metric="loss", folder=tmp_path, policy="random") as study:
+        study.tell(study.ask().trial, 0.5)
+        asked = {"objective": "f.py:g", "options": {"trials": 3, "minutes": None, "max_epochs": 2}}
+        write(study, RunDirectory(tmp_path), asked)
+    page = (tmp_path / "report.html").read_text()
+    assert "thrifty tune f.py:g --space space.yaml --trials 3 --max-epochs 2" in page
+    assert json.loads((tmp_path / "report.json").read_text())["best"]["value"] == 0.5
