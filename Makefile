@@ -57,5 +57,5 @@ $(VENV)/run-installed: $(VENV)/made pyproject.toml constraints.txt
 
 $(VENV)/dev-installed: $(VENV)/run-installed
 	@echo "Installing what the tests need ..."
-	@$(PIP) -e '.[train,pretrained,dev]'
+	@$(PIP) -e '.[train,pretrained,optuna,hyperopt,dev]'
 	@touch $@
