@@ -75,7 +75,10 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 class TextBody(TransformerBody):
-    """The mean of the last layer's vectors over the tokens that `mask` shows, of `ids`; int64 [N, L] both."""
+    """The mean of the last layer's vectors over the tokens that `mask` shows, of `ids`; int64 [N, L] both.
+
+    What is padding in all rows of a batch is cut off.
+    """
 
     free_axes: Mapping[str, Mapping[int, str]] = {"ids": {1: "L"}, "mask": {1: "L"}}
 
@@ -86,6 +89,9 @@ class TextBody(TransformerBody):
         self.width = int(self.encoder.config.hidden_size)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if not (torch.jit.is_tracing() or torch.compiler.is_exporting()):
+            longest = max(1, int(mask.sum(dim=1).max()))
+            ids, mask = ids[:, :longest], mask[:, :longest]
         x_NLD = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         seen_NL1 = mask[:, :, None].float()
         return (x_NLD * seen_NL1).sum(dim=1) / seen_NL1.sum(dim=1).clamp(min=1.0)
@@ -109,7 +115,8 @@ class ImageBody(TransformerBody):
             values = torch.tensor(told.get(f"image_{name}", usual), dtype=torch.float32)
             self.register_buffer(f"{name}_C11", values[:, None, None])
         config = self.encoder.config
-        self.size = config.image_size if hasattr(config, "patch_size") else None
+        size = config.image_size if hasattr(config, "patch_size") else None
+        self.size = int(size[0]) if isinstance(size, (list, tuple)) else size
         with torch.inference_mode():
             side = int(self.size or 64)
             self.width = int(self.forward(torch.zeros(1, side, side, 3, dtype=torch.uint8)).shape[1])

@@ -18,10 +18,7 @@ from thrifty.models.weights import Weights
 
 
 class TextNetwork(FineTuned):
-    """Scores float32 [N, K] from `ids` and `mask`, int64 [N, L], by the mean of the last layer's vectors.
-
-    What is padding in all rows of a batch is cut off.
-    """
+    """Scores float32 [N, K] from `ids` and `mask`, int64 [N, L], by the mean of the last layer's vectors."""
 
     def __init__(
         self, weights: Weights, num_outputs: int, num_trained: int, dropout: float, tuned: Tuned = "last"
@@ -29,10 +26,6 @@ class TextNetwork(FineTuned):
         """Raises DataError for an encoder that cannot be read."""
         self.config = bert.read_config(weights.folder)
         super().__init__(TextBody(weights), num_outputs, tuned, num_trained, dropout)
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
-        longest = max(1, int(mask.sum(dim=1).max()))
-        return super().forward(ids=ids[:, :longest], mask=mask[:, :longest])
 
     def write_onnx(self, examples: Mapping[str, Tensor], path: Path, output: str) -> None:
         """Writes the network as ONNX for any number of rows and tokens; updates of low rank become part of it."""
