@@ -224,7 +224,7 @@ def show(kept: dict[str, Kept], names: list[str], trainings: int) -> None:
     print("|---" * (3 + len(kinds) * len(marks)) + "|")
     for other in others:
         paired = _common([kept[first], kept[other]], names, trainings)
-        if not paired:
+        if len(paired) < 2:  # one seed says nothing of how seeds differ
             continue
         apart = {
             kind: np.array([kept[first].at(t, paired, marks) - kept[other].at(t, paired, marks) for t in tasks])
