@@ -182,6 +182,9 @@ def tune(
     seed: Seed = 0,
     trial_seconds: Annotated[float | None, typer.Option(help="A trial that takes longer fails.")] = None,
     trial_memory_mb: Annotated[float | None, typer.Option(help="A trial that takes more memory fails.")] = None,
+    warm_start: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="An earlier study to begin from; may be repeated.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The directory; by default runs/FUNCTION-N.")] = None,
     json: Json = False,
 ) -> None:
@@ -192,7 +195,7 @@ def tune(
     options = {
         "minutes": minutes, "trials": trials, "epochs": epochs, "max_epochs": max_epochs, "metric": metric,
         "direction": direction, "workers": workers, "policy": policy, "seed": seed, "trial_seconds": trial_seconds,
-        "trial_memory_mb": trial_memory_mb,
+        "trial_memory_mb": trial_memory_mb, "warm_start": [str(path.resolve()) for path in warm_start or ()],
     }  # fmt: skip
     with TuneProgress(options, to_stderr=json) as progress:
         found = kept.start(objective, space, options, out=out, watch=progress.show, started=process_started())

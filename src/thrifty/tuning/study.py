@@ -46,6 +46,7 @@ class Study:
     first: configurations to try first, in this order; parameters that one leaves out are drawn. Used in a new study.
     clock: what `time_seconds` of events counts from; by default from now.
     store: where the study is kept, without a folder; by default in memory.
+    warm_start: folders of earlier studies of a like space; a new study tries a few of their best configurations first.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Study:
         first: Sequence[Mapping[str, Any]] = (),
         clock: Clock | None = None,
         store: Store | None = None,
+        warm_start: Sequence[str | Path] = (),
     ) -> None:
         self.space = None if space is None else Space.of(space)
         if self.space is not None and not self.space:
@@ -87,6 +89,8 @@ class Study:
         if not self._trials:
             for config in points:
                 self.enqueue(config)
+            if warm_start:
+                self.start_from(warm_start)
 
     @classmethod
     def look(cls, folder: str | Path, policy: str | Policy = "random") -> Study:
@@ -204,6 +208,19 @@ class Study:
             details["inputs"] = list(trial.inputs)
         self._commit(trial, [("trial_started", details)])
         return trial.id
+
+    def start_from(self, folders: Sequence[str | Path]) -> None:
+        """Puts a few of the best configurations of the studies in `folders` first, to be run when the policy is asked.
+
+        Raises StoreError where there is no study, UsageError where one has no parameter of this study's space.
+        """
+        from thrifty.tuning.warm import first_from
+
+        if self.space is None:
+            raise UsageError("this study has no space that earlier studies could be matched with")
+        for config in first_from(self.space, folders, self.seed):
+            if not self.seen(config):
+                self.pause(self.start(config, "good in earlier studies"))
 
     def proceed(self, trial: int, until: int | None = None, why: str = "") -> None:
         """Goes on with a paused or waiting trial, up to the epoch `until` (by default the last)."""

@@ -46,6 +46,7 @@ def tune(
     policy: str | Policy = "auto",
     seed: int = 0,
     first: Sequence[Mapping[str, Any]] = (),
+    warm_start: Sequence[str | Path] = (),
     trial_seconds: float | None = None,
     trial_memory_mb: float | None = None,
     watch: Watch | None = None,
@@ -63,6 +64,7 @@ def tune(
     workers: how many trials run at once; each gets its share of the cores.
     folder: where the study is kept. Called again with the same folder it goes on: the budget counts from the beginning.
     first: configurations to try first; parameters that one leaves out are drawn.
+    warm_start: folders of earlier studies of a like space, whose best configurations are tried next.
     trial_seconds, trial_memory_mb: a trial that takes more fails; the search goes on.
     watch: called with the study and each event. started: the `time.time()` that `minutes` count from, by default now.
 
@@ -72,7 +74,8 @@ def tune(
     study, interrupted = search_in_processes(
         objective, space, minutes=minutes, trials=trials, epochs=epochs, metric=metric, direction=direction,
         max_epochs=max_epochs, workers=workers, folder=folder, policy=policy, seed=seed, first=first,
-        trial_seconds=trial_seconds, trial_memory_mb=trial_memory_mb, watch=watch, started=started,
+        warm_start=warm_start, trial_seconds=trial_seconds, trial_memory_mb=trial_memory_mb, watch=watch,
+        started=started,
     )  # fmt: skip
     if interrupted is not None:
         raise KeyboardInterrupt
@@ -98,6 +101,7 @@ def search_in_processes(
     watch: Watch | None,
     started: float | None,
     first: Sequence[Mapping[str, Any]] = (),
+    warm_start: Sequence[str | Path] = (),
 ) -> tuple[Study, int | None]:
     """What `tune` does; gives the study, and the signal that ended the search early, if one did."""
     if minutes is None and trials is None and epochs is None:
@@ -111,7 +115,7 @@ def search_in_processes(
         clock = StoppableClock(budget.seconds, started, interruption)
         study = Study(
             space, metric=metric, direction=direction, max_epochs=max_epochs, seed=seed, folder=folder, policy=policy,
-            first=first, clock=clock,
+            first=first, warm_start=warm_start, clock=clock,
         )  # fmt: skip
         kept = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="thrifty-tune-")) if folder is None else folder
