@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from thrifty.core.errors import UsageError
@@ -36,3 +39,8 @@ def test_a_name_that_is_none_is_refused_with_what_there_is(name: str, said: str)
 def test_policies_of_epochs_need_them(name: str) -> None:
     with pytest.raises(UsageError, match="max_epochs"):
         policy_of(name, None)
+
+
+def test_no_library_is_imported_before_its_policy_is_used() -> None:
+    code = "import thrifty.tuning.study, sys; print({'optuna', 'hyperopt', 'torch', 'scipy'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

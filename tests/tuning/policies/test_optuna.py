@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 
 from thrifty.core.errors import MissingExtraError, UsageError
@@ -10,6 +12,7 @@ from thrifty.tuning.policies.optuna import Optuna
 from thrifty.tuning.policies.random import Straight
 from thrifty.tuning.policy import Policy
 from thrifty.tuning.study import Study
+from thrifty.tuning.trial import Proposal
 
 pytest.importorskip("optuna")
 pytest.importorskip("cmaes")
@@ -41,11 +44,31 @@ class TestAshaOfNsga2(PolicyContract):
 
 @pytest.mark.slow
 class TestGp(PolicyContract):
+    """The contract with few trials: a proposal of this one takes a tenth of a second and more."""
+
     max_epochs = None
 
     def make(self) -> Policy:
         pytest.importorskip("torch")
         return Straight(Optuna("gp"))
+
+    def decisions(self, study: Study, count: int, then: Callable[[Study, Proposal], None] = answer) -> list[Proposal]:
+        return super().decisions(study, min(count, 14), then)
+
+    def test_a_policy_made_anew_goes_on_as_if_it_had_been_there(self) -> None:
+        whole = self.decisions(self.study(seed=1), 14)
+        study = self.study(seed=1)
+        begun = self.decisions(study, 11)
+        study.policy = self.make()
+        assert begun + self.decisions(study, 3) == whole
+
+    def test_many_may_be_outstanding_and_told_in_any_order(self) -> None:
+        study = self.study()
+        outstanding = [study.ask() for _ in range(8)]
+        for turn in range(6):
+            answer(study, outstanding.pop((turn * 5) % 8))
+            outstanding.append(study.ask())
+            assert len({proposal.trial for proposal in outstanding}) == 8
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes", "nsga2"])

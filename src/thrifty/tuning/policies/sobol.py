@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thrifty.core.domain import SHARE_OF_BELIEF
 from thrifty.core.errors import MissingExtraError, UsageError
 from thrifty.core.seeds import generator
-from thrifty.core.space import Choice, Domain, Space
+from thrifty.core.space import Belief, Choice, Domain, Float, Int, Space
 from thrifty.tuning.policies.random import Fresh, space_of
 
 if TYPE_CHECKING:
     from thrifty.tuning.study import Study
 
 MOST_MISSES = 64
+PLACES = 257  # at which the share of draws below is worked out, for a belief
 
 
 class Sobol:
@@ -76,10 +79,21 @@ def _at(space: Space, point: np.ndarray) -> dict[str, Any] | None:
     def value_of(name: str, domain: Domain) -> Any:
         u = float(place[name])
         if isinstance(domain, Choice):
-            return domain.options[min(int(u * len(domain.options)), len(domain.options) - 1)]
-        return domain.from_unit(u)
+            weights = np.array(domain.weights or [1.0] * len(domain.options))
+            shares = SHARE_OF_BELIEF * weights / weights.sum() + (1 - SHARE_OF_BELIEF) / len(weights)
+            return domain.options[min(int(np.searchsorted(np.cumsum(shares), u, side="right")), len(weights) - 1)]
+        return domain.from_unit(u if domain.belief is None else _by_belief(domain, domain.belief, u))
 
     try:
         return space.build(value_of)
     except UsageError:
         return None
+
+
+def _by_belief(domain: Float | Int, belief: Belief, u: float) -> float:
+    """The place below which a share `u` of random draws lies, of which most are normal round the belief."""
+    centre = Float(domain.low, domain.high, domain.log).to_unit(belief.value)
+    places = np.linspace(0, 1, PLACES)
+    edges = np.array([math.erf((x - centre) / (belief.spread * 2**0.5)) for x in places])
+    below = SHARE_OF_BELIEF * (edges - edges[0]) / (edges[-1] - edges[0]) + (1 - SHARE_OF_BELIEF) * places
+    return float(np.interp(u, below, places))
