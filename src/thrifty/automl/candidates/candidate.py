@@ -15,7 +15,7 @@ PYTORCH = ("thrifty.engines.pytorch:fit", ("thrifty.engines.pytorch",))
 
 NAMES = (
     "baseline", "linear", "trees", "kernel", "heads", "linear_pretrained", "heads_pretrained", "trees_pretrained",
-    "table_network", "text_network", "image_network", "audio_network",
+    "table_network", "text_network", "image_network", "audio_network", "fusion_network",
 )  # fmt: skip
 
 
