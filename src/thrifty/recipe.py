@@ -180,6 +180,23 @@ class AudioFinetune:
     dropout: float = tunable(0.1, Float(0.0, 0.5))
 
 
+@dataclass(frozen=True)
+class FusionNetwork:
+    """For mixtures: a small network for each kind of columns, their vectors joined; kinds are left out in training.
+
+    convolutions: channels of a convolutional network trained along on the one column of images or sounds; 0 for none.
+    modality_dropout: share of the rows that a kind is left out of in training.
+    image_size: side of the convolutions' images in pixels, 8 to 128.
+    """
+
+    kind: ClassVar[str] = "fusion_network"
+    width: int = tunable(128, Int(32, 512, log=True))
+    convolutions: int = tunable(0, Choice(0, 16, 32))
+    dropout: float = tunable(0.3, Float(0.0, 0.6))
+    modality_dropout: float = tunable(0.1, Float(0.0, 0.3))
+    image_size: int = 32
+
+
 Model = (
     Baseline
     | Linear
@@ -192,6 +209,7 @@ Model = (
     | AudioNetwork
     | ImageFinetune
     | AudioFinetune
+    | FusionNetwork
 )
 
 
@@ -300,8 +318,7 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 
 __all__ = [
-    "MODELS", "AudioFinetune", "AudioNetwork", "Baseline", "Choice", "Heads", "ImageFinetune", "ImageNetwork", "Kernel",
-    "Linear", "Model",
-    "Preparation", "Recipe", "TableNetwork", "TextNetwork", "Training", "Trees", "from_json", "override", "space_of",
-    "to_json", "tunable",
+    "MODELS", "AudioFinetune", "AudioNetwork", "Baseline", "Choice", "FusionNetwork", "Heads", "ImageFinetune",
+    "ImageNetwork", "Kernel", "Linear", "Model", "Preparation", "Recipe", "TableNetwork", "TextNetwork", "Training",
+    "Trees", "from_json", "override", "space_of", "to_json", "tunable",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from thrifty.engines.pytorch import fit
 from thrifty.engines.trial import parity_rows
 from thrifty.recipe import (
     AudioNetwork,
+    FusionNetwork,
     Heads,
     ImageNetwork,
     Model,
@@ -190,7 +191,9 @@ def test_an_audio_network_tells_high_from_low(tmp_path: Path) -> None:
     ("task", "metric"),
     [("binary", "roc_auc"), ("multiclass", "f1_macro"), ("multilabel", "f1_micro"), ("regression", "r2")],
 )
-@pytest.mark.parametrize("model", [Heads(num_heads=6, hidden=16), TableNetwork(width=32, num_members=4)])
+@pytest.mark.parametrize(
+    "model", [Heads(num_heads=6, hidden=16), TableNetwork(width=32, num_members=4), FusionNetwork(width=32)]
+)
 def test_dense_features_are_learnt_for_every_task_and_the_model_gives_its_scores(
     tmp_path: Path, task: str, metric: str, model: Model
 ) -> None:

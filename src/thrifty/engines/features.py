@@ -32,11 +32,13 @@ from thrifty.data.encode.image_statistics import ImageStatistics
 from thrifty.data.encode.log_mel_statistics import LogMelStatistics
 from thrifty.data.encode.number import Number
 from thrifty.data.encode.sparse import SparseRows
-from thrifty.data.encode.text_statistics import TextStatistics
+from thrifty.data.encode.text_statistics import STATISTICS, TextStatistics
 from thrifty.data.encode.tfidf import Tfidf
 from thrifty.data.encode.timestamp import Timestamp
 from thrifty.data.encode.tokens import Tokens
+from thrifty.data.encode.values import is_missing, text_of
 from thrifty.data.encode.waveform import Waveform
+from thrifty.engines.absence import Fill, Sign
 from thrifty.engines.backbones import embedding
 from thrifty.engines.trial import Trial
 from thrifty.exporting import graphs
@@ -204,18 +206,42 @@ class _Builder:
 
         return values
 
-    def kept(self, name: str, source: str, importance: float, nodes: Sequence[dict[str, Any]] | None = None) -> None:
-        """Adds a dense block of which all development rows are computed at once and kept in the cache."""
+    def present(self, *names: str) -> Callable[[np.ndarray], np.ndarray]:
+        """A function of rows to which of the columns' values are there, bool [N, columns]."""
+        texts = set(self.names(Meaning.TEXT))
+
+        def there(rows: np.ndarray) -> np.ndarray:
+            columns = self.columns(names, rows)
+            found = [[bool(text_of(v)) if n in texts else not is_missing(v) for v in columns[n]] for n in names]
+            return np.array(found, bool).reshape(len(names), len(rows)).T
+
+        return there
+
+    def filled(
+        self, name: str, sign: Sign, sources: Sequence[str], importance: float,
+        values: Callable[[np.ndarray], np.ndarray], present: Callable[[np.ndarray], np.ndarray], **how: Any,
+    ) -> None:  # fmt: skip
+        """Adds a dense block whose values may be missing, with what stands for them then (`absence.Fill`).
+
+        sources: of the block, and of its sign unless that is "values". present: bool [N, G] of rows. how: `flags`,
+        `missing` or `least` for `Fill.fit`.
+        """
+        fill = Fill.fit(name, sign, values(self.rows), present(self.rows), **how)
+        self.network(f"{name}_filled", fill.graph(), dict(zip((name, f"{name}_{sign}"), sources)), "features")
+        self.block(
+            name, "dense", f"{name}_filled.features", fill.width, importance,
+            lambda rows: fill.apply(values(rows), present(rows)),
+        )  # fmt: skip
+
+    def kept(self, source: str) -> Callable[[np.ndarray], np.ndarray]:
+        """A function of rows; all development rows are computed at once and kept in the cache."""
         trial, features = self.trial, self.features
         every = trial.dataset.splits.development_rows
         found = evaluate(
             features.nodes, features.folder, (source,), trial.dataset, every, trial.cache, threads=self.threads
         )
         whole = found[source]
-        self.block(
-            name, "dense", source, whole.shape[1], importance,
-            lambda rows: np.asarray(whole[np.searchsorted(every, rows)], np.float32),
-        )  # fmt: skip
+        return lambda rows: np.asarray(whole[np.searchsorted(every, rows)], np.float32)
 
 
 def _numbers(builder: _Builder) -> None:
@@ -270,12 +296,15 @@ def _tfidf(builder: _Builder) -> None:
     if not encoder.num_columns:
         return
     builder.encoder("tfidf", encoder)
-    own_rows, own = builder.rows, _csr(fitted)
+    own = _csr(fitted)
+    known = [(builder.rows, own)]  # the encoder's own rows, and those asked for last
 
     def terms(rows: np.ndarray) -> csr_matrix:
-        if rows is own_rows or np.array_equal(rows, own_rows):
-            return own
-        return _csr(encoder.encode_sparse(builder.columns(names, rows), builder.threads))
+        for seen, matrix in known:
+            if rows is seen or np.array_equal(rows, seen):
+                return matrix
+        known[1:] = [(rows, _csr(encoder.encode_sparse(builder.columns(names, rows), builder.threads)))]
+        return known[1][1]
 
     sources = ("tfidf.indices", "tfidf.weights")
     if builder.style is Style.SPARSE:
@@ -285,9 +314,10 @@ def _tfidf(builder: _Builder) -> None:
     inputs = {"tfidf_indices": sources[0], "tfidf_weights": sources[1]}
     builder.network("text_components", graphs.components("tfidf", weights_FC), inputs, "features")
     exact_FC = weights_FC.astype(np.float64)
-    builder.block(
-        "text_components", "dense", "text_components.features", weights_FC.shape[1], 10.0,
+    builder.filled(
+        "text_components", "weights", ("text_components.features", sources[1]), 10.0,
         lambda rows: (terms(rows).astype(np.float64) @ exact_FC).astype(np.float32),
+        lambda rows: np.asarray(terms(rows).sum(axis=1) > 0).reshape(-1, 1),
     )  # fmt: skip
 
 
@@ -295,7 +325,12 @@ def _text_statistics(builder: _Builder) -> None:
     names = builder.names(Meaning.TEXT)
     if names:
         builder.encoder("text_statistics", TextStatistics(names))
-        builder.kept("text_statistics", "text_statistics.values", 1.0 * len(names))
+        flags = [number * len(STATISTICS) for number in range(len(names))]
+        source = "text_statistics.values"
+        builder.filled(
+            "text_statistics", "values", (source,), 1.0 * len(names), builder.kept(source), builder.present(*names),
+            flags=flags, missing=1.0,
+        )  # fmt: skip
 
 
 def _image_statistics(builder: _Builder) -> None:
@@ -303,13 +338,19 @@ def _image_statistics(builder: _Builder) -> None:
     for name, column in _numbered("image_statistics", builder.names(Meaning.IMAGE)):
         channels = channels_of(builder.columns((column,), builder.trial.dataset.splits.development_rows)[column])
         builder.encoder(name, ImageStatistics((column,), channels=channels, **small))
-        builder.kept(name, f"{name}.values", 10.0)
+        _statistics(builder, name, column)
 
 
 def _log_mel_statistics(builder: _Builder) -> None:
     for name, column in _numbered("log_mel_statistics", builder.names(Meaning.AUDIO)):
         builder.encoder(name, LogMelStatistics((column,)))
-        builder.kept(name, f"{name}.values", 10.0)
+        _statistics(builder, name, column)
+
+
+def _statistics(builder: _Builder, name: str, column: str) -> None:
+    """The block of an encoder of images or sounds whose first number says whether there is one."""
+    source = f"{name}.values"
+    builder.filled(name, "values", (source,), 10.0, builder.kept(source), builder.present(column), flags=(0,))
 
 
 def _embeddings(kind: WeightsKind, meaning: Meaning) -> Callable[[_Builder], None]:
@@ -323,16 +364,22 @@ def _embeddings(kind: WeightsKind, meaning: Meaning) -> Callable[[_Builder], Non
         for name, column in _numbered(f"{kind}_embedding", builder.names(meaning)):
             made = embedding(weights, builder.trial.cache, preparation.image_size, preparation.audio_seconds)
             encoder: Encoder
+            sign: Sign = "present"
+            least = 0.0
             if kind == "image":
                 encoder = Image((column,), preparation.image_size)
             elif kind == "text":
                 tokenizer = (weights.folder / "tokenizer.json").read_text(encoding="utf-8")
-                encoder = Tokens((column,), tokenizer, MAX_TOKENS)
+                encoder, sign = Tokens((column,), tokenizer, MAX_TOKENS), "mask"
+                least = float(encoder.encode({column: [""]})[0]["mask"].sum())  # special tokens alone
             else:
                 encoder = Waveform((column,), preparation.audio_seconds)
             builder.encoder(f"{name}_input", encoder)
             builder.network(name, made.path, {i: f"{name}_input.{i}" for i in made.inputs}, "features")
-            builder.kept(name, f"{name}.features", 20.0)
+            sources = (f"{name}.features", f"{name}_input.{sign}")
+            builder.filled(
+                name, sign, sources, 20.0, builder.kept(sources[0]), builder.present(column), least=least
+            )  # fmt: skip
 
     return add
 

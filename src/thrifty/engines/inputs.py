@@ -6,7 +6,7 @@ Shapes: N rows, D features.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ from thrifty.data.encode.log_mel import LogMel
 from thrifty.data.encode.tokens import Tokens
 from thrifty.data.encode.waveform import Waveform
 from thrifty.engines import features
+from thrifty.engines.absence import Usual
 from thrifty.engines.features import Style
 from thrifty.engines.scaling import LARGEST, Scaling
 from thrifty.engines.trial import Trial
+from thrifty.models.networks.fusion import kinds_of
 from thrifty.models.weights import Weights
 from thrifty.recipe import AudioFinetune
 from thrifty.runtime.graph import evaluate
@@ -40,7 +42,10 @@ class Inputs:
     arrays: by the network's argument, for the development rows `every`, which are sorted.
     write: puts the nodes' files into a model's folder and gives the nodes; sources: the inputs of the network as it is
     exported, {input: "node.output"}; examples: a few rows of these; exported: what is exported around the network.
+    kind_D: the kind of each of `features`, for a network of mixtures.
     lengths: of the development rows whose arrays are padded.
+    usual: for a network of one column, what it answers for rows that lack it, the array [N, L] of the development rows
+    that tells, and this array's "node.output".
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -48,7 +53,9 @@ class Inputs:
     write: Callable[[Path], list[dict[str, Any]]]
     sources: Mapping[str, str]
     examples: Mapping[str, np.ndarray]
+    kind_D: np.ndarray | None = None
     lengths: np.ndarray | None = None
+    usual: tuple[Usual, np.ndarray, str] | None = None
     exported: Callable[[nn.Module], nn.Module] = lambda network: network
     remove: Callable[[], None] = lambda: None
 
@@ -62,8 +69,13 @@ class Inputs:
         return {name: t[torch.arange(NUM_EXAMPLES) % len(t)] for name, t in tensors.items()}
 
 
-def of_media(trial: Trial, meaning: Meaning) -> Inputs:
-    """The one column of images (`pixels`) or sounds (`frames`; for pretrained networks `waveform`), encoded."""
+def of_media(
+    trial: Trial, rows: np.ndarray, meaning: Meaning, image_size: int | None = None, name: str = "input"
+) -> Inputs:
+    """The one column of images (`pixels`) or sounds (`frames`; for pretrained networks `waveform`), encoded.
+
+    rows: to train on. image_size: that of the preparation unless given. name: of the node.
+    """
     dataset, preparation = trial.dataset, trial.recipe.preparation
     every = dataset.splits.development_rows
     names = dataset.schema.names_of(meaning)
@@ -74,23 +86,24 @@ def of_media(trial: Trial, meaning: Meaning) -> Inputs:
         encoder, output = Waveform(names, preparation.audio_seconds), "waveform"
     elif meaning == Meaning.IMAGE:
         channels = channels_of(dataset.columns(every, names)[names[0]])
-        encoder, output = Image(names, preparation.image_size, channels), "pixels"
+        encoder, output = Image(names, image_size or preparation.image_size, channels), "pixels"
     else:
         encoder, output = LogMel(names, preparation.audio_seconds), "frames"
-    node = encoder_node("input", encoder, trial.folder)
-    source = f"input.{output}"
-    found = evaluate([node], trial.folder, (source,), dataset, every, trial.cache, threads=trial.channel.cores)
+    node = encoder_node(name, encoder, trial.folder)
+    source, sign = f"{name}.{output}", f"{name}.present"
+    found = evaluate([node], trial.folder, (source, sign), dataset, every, trial.cache, threads=trial.channel.cores)
     return Inputs(
         arrays={output: found[source]},
         every=every,
-        write=lambda folder: [encoder_node("input", encoder, folder)],
+        write=lambda folder: [encoder_node(name, encoder, folder)],
         sources={output: source},
         examples={output: found[source][:NUM_EXAMPLES]},
+        usual=(Usual.fit(trial, rows, "present", 0.0), found[sign], sign),
     )
 
 
-def of_tokens(trial: Trial, weights: Weights, max_tokens: int) -> Inputs:
-    """All texts of a row as `ids` and `mask` of a pretrained encoder's own tokenizer."""
+def of_tokens(trial: Trial, rows: np.ndarray, weights: Weights, max_tokens: int) -> Inputs:
+    """All texts of a row as `ids` and `mask` of a pretrained encoder's own tokenizer. rows: to train on."""
     dataset = trial.dataset
     every, names = dataset.splits.development_rows, dataset.schema.names_of(Meaning.TEXT)
     if not names:
@@ -102,12 +115,14 @@ def of_tokens(trial: Trial, weights: Weights, max_tokens: int) -> Inputs:
         [node], trial.folder, tuple(sources.values()), dataset, every, trial.cache, threads=trial.channel.cores
     )
     arrays = {output: found[source] for output, source in sources.items()}
+    least = float(encoder.encode({name: [""] for name in names})[0]["mask"].sum())  # special tokens alone
     return Inputs(
         arrays=arrays,
         every=every,
         write=lambda folder: [encoder_node("input", encoder, folder)],
         sources=sources,
         examples={name: array[:NUM_EXAMPLES] for name, array in arrays.items()},
+        usual=(Usual.fit(trial, rows, "mask", least), arrays["mask"], sources["mask"]),
         lengths=np.asarray(arrays["mask"]).sum(axis=1),
     )
 
@@ -125,13 +140,33 @@ def of_features(trial: Trial, rows: np.ndarray) -> Inputs:
         write=found.write,
         sources={block.name: block.sources[0] for block in found.blocks},
         examples={name: array[:NUM_EXAMPLES] for name, array in zip(names, arrays, strict=True)},
+        kind_D=kinds_of(names, [block.width for block in found.blocks]),
         exported=lambda network: Joined(network, names, scaling),
         remove=found.remove,
     )
 
 
+def of_mixture(trial: Trial, rows: np.ndarray, image_size: int, convolutions: bool) -> Inputs:
+    """All dense blocks as `features`, and with convolutions the `pixels` or `frames` of a single such column."""
+    inputs = of_features(trial, rows)
+    for meaning in (Meaning.IMAGE, Meaning.AUDIO) if convolutions else ():
+        if len(trial.dataset.schema.names_of(meaning)) == 1:
+            inputs = _beside(inputs, of_media(trial, rows, meaning, image_size, f"{meaning.value}_input"))
+    return inputs
+
+
+def _beside(inputs: Inputs, media: Inputs) -> Inputs:
+    return replace(
+        inputs,
+        arrays={**inputs.arrays, **media.arrays},
+        write=lambda folder: [*inputs.write(folder), *media.write(folder)],
+        sources={**inputs.sources, **media.sources},
+        examples={**inputs.examples, **media.examples},
+    )
+
+
 class Joined(nn.Module):
-    """A network of `features` as one of the blocks that they are made of, unscaled."""
+    """A network of `features` as one of the blocks that they are made of, unscaled; other inputs go through."""
 
     mean_D: Tensor
     scale_D: Tensor
@@ -145,5 +180,6 @@ class Joined(nn.Module):
     def forward(self, **blocks: Tensor) -> Tensor:
         x_ND = (torch.cat([blocks[name] for name in self.names], dim=1) - self.mean_D) / self.scale_D
         x_ND = torch.where(torch.isnan(x_ND), torch.zeros_like(x_ND), x_ND)
-        scores_NK: Tensor = self.network(features=x_ND.clamp(-LARGEST, LARGEST))
+        others = {name: value for name, value in blocks.items() if name not in self.names}
+        scores_NK: Tensor = self.network(features=x_ND.clamp(-LARGEST, LARGEST), **others)
         return scores_NK

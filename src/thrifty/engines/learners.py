@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix
 from thrifty.core.seeds import derive, generator
 from thrifty.data.column import Task
 from thrifty.engines import kernel, linear, trees
+from thrifty.engines.absence import usual_scores
 from thrifty.engines.features import Array, Block, Features
 from thrifty.engines.trial import Trial, value_of
 from thrifty.exporting import graphs
@@ -137,15 +138,7 @@ def along(fitting: Fitting, path: Iterator[Learned]) -> Iterator[Learned]:
 
 def baseline(fitting: Fitting) -> Iterator[Learned]:
     """The log shares of the classes (labels: their log odds), half a row added to each; or the mean."""
-    y, weights_N = fitting.targets, fitting.weights_N
-    if fitting.task == Task.REGRESSION:
-        scores_K = np.array([np.average(y, weights=weights_N)])
-    elif fitting.task == Task.MULTILABEL:
-        shares_K = (weights_N @ y + 0.5) / (weights_N.sum() + 1.0)
-        scores_K = np.log(shares_K / (1.0 - shares_K))
-    else:
-        counts_K = np.bincount(y, weights_N, fitting.num_outputs) + 0.5
-        scores_K = np.log(counts_K / counts_K.sum())
+    scores_K = usual_scores(fitting.task, fitting.num_outputs, fitting.targets, fitting.weights_N)
     (block,) = fitting.features.blocks
 
     def graph(factor: float) -> Graph:

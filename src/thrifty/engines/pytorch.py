@@ -20,7 +20,7 @@ from thrifty.core.errors import UsageError
 from thrifty.data.column import Meaning
 from thrifty.engines import heads
 from thrifty.engines.backbones import body, weights_of
-from thrifty.engines.inputs import Inputs, of_features, of_media, of_tokens
+from thrifty.engines.inputs import Inputs, of_features, of_media, of_mixture, of_tokens
 from thrifty.engines.scaling import network_targets
 from thrifty.engines.trial import (
     Epochs,
@@ -39,6 +39,7 @@ from thrifty.execution.job import Channel
 from thrifty.exporting.onnx import Exported, export_module
 from thrifty.models.networks.audio import AudioNetwork
 from thrifty.models.networks.finetuned import TUNED, FineTuned
+from thrifty.models.networks.fusion import FusionNetwork
 from thrifty.models.networks.image import ImageNetwork
 from thrifty.models.networks.output import InUnits
 from thrifty.models.networks.table import Bins, TableNetwork
@@ -46,6 +47,7 @@ from thrifty.models.networks.text import TextNetwork
 from thrifty.models.weights import Kind
 from thrifty.recipe import AudioFinetune, ImageFinetune, Training
 from thrifty.recipe import AudioNetwork as AudioRecipe
+from thrifty.recipe import FusionNetwork as FusionRecipe
 from thrifty.recipe import Heads as HeadsRecipe
 from thrifty.recipe import ImageNetwork as ImageRecipe
 from thrifty.recipe import TableNetwork as TableRecipe
@@ -116,7 +118,7 @@ def _fit_network(trial: Trial) -> dict[str, Any]:
     else:
         final = trained[0]
         chosen = {"epochs": final.epochs, "stop_epoch": final.stop_epoch}
-        scores_VK = _predict(final.network, final.inputs, rounds[0].validation, _exact(trial))
+        scores_VK = _answers(final.network, final.inputs, rounds[0].validation, _exact(trial))
     write_chosen(trial, chosen)
     return finish(trial, scores_VK, _notes(trained, _write(trial, final)))
 
@@ -186,8 +188,11 @@ def _inputs(trial: Trial, rows: np.ndarray) -> Inputs:
     if isinstance(model, TableRecipe):
         return of_features(trial, rows)
     if isinstance(model, TextRecipe):
-        return of_tokens(trial, weights_of(trial.recipe.preparation, "text"), model.max_tokens)
-    return of_media(trial, Meaning.IMAGE if isinstance(model, (ImageRecipe, ImageFinetune)) else Meaning.AUDIO)
+        return of_tokens(trial, rows, weights_of(trial.recipe.preparation, "text"), model.max_tokens)
+    if isinstance(model, FusionRecipe):
+        return of_mixture(trial, rows, model.image_size, model.convolutions > 0)
+    of_images = isinstance(model, (ImageRecipe, ImageFinetune))
+    return of_media(trial, rows, Meaning.IMAGE if of_images else Meaning.AUDIO)
 
 
 def _build(trial: Trial, inputs: Inputs, places: np.ndarray) -> nn.Module:
@@ -201,12 +206,17 @@ def _build(trial: Trial, inputs: Inputs, places: np.ndarray) -> nn.Module:
             model.dropout,
         )  # fmt: skip
     if isinstance(model, ImageRecipe):
-        array = inputs.arrays["pixels"]
-        _, size, _, channels = array.shape
-        network = ImageNetwork(size, channels, trial.num_outputs, model.width, model.blocks_per_stage, model.dropout)
-        some = places[:: max(1, len(places) // 1000)]
-        network.standardise(torch.from_numpy(np.array(array[some])))
-        return network
+        return _of_pixels(inputs, places, trial.num_outputs, model.width, model.blocks_per_stage, model.dropout)
+    if isinstance(model, FusionRecipe):
+        assert inputs.kind_D is not None
+        image = audio = None
+        if "pixels" in inputs.arrays:
+            image = _of_pixels(inputs, places, model.width, model.convolutions, 1, model.dropout)
+        if "frames" in inputs.arrays:
+            audio = AudioNetwork(model.width, model.convolutions, 1, model.dropout)
+        return FusionNetwork(
+            inputs.kind_D, trial.num_outputs, model.width, model.dropout, model.modality_dropout, image, audio
+        )
     if isinstance(model, (TextRecipe, ImageFinetune, AudioFinetune)):
         return _finetuned(trial, model)
     if isinstance(model, AudioRecipe):
@@ -225,6 +235,18 @@ def _finetuned(trial: Trial, model: TextRecipe | ImageFinetune | AudioFinetune) 
         return TextNetwork(weights, trial.num_outputs, model.num_trained, model.dropout, model.tuned)
     network = body(weights, preparation.audio_seconds)
     return FineTuned(network, trial.num_outputs, model.tuned, model.num_trained, model.dropout)
+
+
+def _of_pixels(
+    inputs: Inputs, places: np.ndarray, num_outputs: int, width: int, blocks_per_stage: int, dropout: float
+) -> ImageNetwork:
+    """A network on pixels, standardised by some of the training rows."""
+    array = inputs.arrays["pixels"]
+    _, size, _, channels = array.shape
+    network = ImageNetwork(size, channels, num_outputs, width, blocks_per_stage, dropout)
+    some = places[:: max(1, len(places) // 1000)]
+    network.standardise(torch.from_numpy(np.array(array[some])))
+    return network
 
 
 def _binned(num_features: int) -> np.ndarray:
@@ -268,7 +290,7 @@ def _train(trial: Trial, rows: np.ndarray, round_: Round | None, num_left: int, 
 
     for event in train(
         state, data, config, of_members(loss) if isinstance(model, TableNetwork) else loss, precision,
-        augment=_augment(trial, training.augmentation),
+        augment=_augment(inputs, training.augmentation),
         validate=validate if round_ else None,
         should_stop=trial.channel.should_stop,
     ):  # fmt: skip
@@ -331,13 +353,16 @@ def _config(trial: Trial, training: Training, num_rows: int, seconds: float) -> 
     )
 
 
-def _augment(trial: Trial, strength: float) -> augment.Augment | None:
-    if strength <= 0 or isinstance(trial.recipe.model, (TableRecipe, TextRecipe)):
-        return None
-    if isinstance(trial.recipe.model, AudioFinetune):
-        return None
-    of_images = isinstance(trial.recipe.model, (ImageRecipe, ImageFinetune))
-    return augment.images(strength) if of_images else augment.sounds(strength)
+def _augment(inputs: Inputs, strength: float) -> augment.Augment | None:
+    """Random changes to pixels and frames, where there are some."""
+    changes = []
+    if strength > 0 and "pixels" in inputs.arrays:
+        changes.append(augment.images(strength))
+    if strength > 0 and "frames" in inputs.arrays:
+        changes.append(augment.sounds(strength))
+    if len(changes) < 2:
+        return changes[0] if changes else None
+    return lambda batch, generator: changes[1](changes[0](batch, generator), generator)
 
 
 def _predict(network: nn.Module, inputs: Inputs, rows: np.ndarray, precision: Precision) -> np.ndarray:
@@ -356,6 +381,15 @@ def _predict(network: nn.Module, inputs: Inputs, rows: np.ndarray, precision: Pr
     return found_NK
 
 
+def _answers(network: nn.Module, inputs: Inputs, rows: np.ndarray, precision: Precision) -> np.ndarray:
+    """Scores as the model gives them: the usual ones for rows that lack the one column that the network reads."""
+    scores_NK = _predict(network, inputs, rows, precision)
+    if inputs.usual is None:
+        return scores_NK
+    usual, sign_NL, _ = inputs.usual
+    return usual.apply(scores_NK, np.asarray(sign_NL[inputs.places(rows)]))
+
+
 def _write(trial: Trial, trained: _Trained) -> Exported:
     """Writes model/: the encoders and the network as ONNX."""
     inputs = trained.inputs
@@ -365,8 +399,14 @@ def _write(trial: Trial, trained: _Trained) -> Exported:
             network.merge()
         exported = export_module(network, inputs.example_tensors(), folder / "network.onnx")
         nodes = [*inputs.write(folder), onnx_node("network", "network.onnx", dict(inputs.sources))]
-        write_model(folder, nodes, "network.scores")
-    write_parity(trial, _predict(trained.network, inputs, parity_rows(trial.dataset.splits), _exact(trial)))
+        output = "network.scores"
+        if inputs.usual is not None:
+            usual, _, source = inputs.usual
+            (folder / "usual.onnx").write_bytes(usual.graph().SerializeToString())
+            nodes.append(onnx_node("usual", "usual.onnx", {"learned": output, usual.sign: source}))
+            output = "usual.scores"
+        write_model(folder, nodes, output)
+    write_parity(trial, _answers(trained.network, inputs, parity_rows(trial.dataset.splits), _exact(trial)))
     inputs.remove()
     return exported
 

@@ -126,6 +126,49 @@ def components(name: str, weights_FC: np.ndarray) -> ModelProto:
     return graph.finish(_gathered(graph, name, weights_FC, exact=True), "features", weights_FC.shape[1])
 
 
+def filled(
+    name: str,
+    sign: str,
+    mean_D: np.ndarray,
+    group_D: np.ndarray,
+    flagged: bool,
+    flags_G: np.ndarray,
+    missing_G: np.ndarray,
+    least: float,
+) -> ModelProto:
+    """A dense block with `mean_D` in the columns of values that a row lacks; its output is `features`.
+
+    sign, least, flags_G, missing_G: how it is told which values are there, as `engines.absence` says. group_D: the
+    value that each column belongs to. flagged: append 1 or 0 for each value that is there.
+    """
+    graph = _Graph()
+    x_ND = graph.input(name, TensorProto.FLOAT, len(mean_D))
+    if sign == "values":
+        flag_NG = graph.add("Gather", x_ND, graph.constant(flags_G), axis=1)
+        there_NG = graph.add("Not", graph.add("Equal", flag_NG, graph.floats(missing_G)))
+    else:
+        kind = TensorProto.INT64 if sign == "mask" else TensorProto.FLOAT
+        given = graph.add("Cast", graph.input(f"{name}_{sign}", kind, "L"), to=TensorProto.FLOAT)
+        total_N1 = graph.add("ReduceSum", given, graph.ints(1), keepdims=1)
+        there_NG = graph.add("Greater", total_N1, graph.floats(np.array(least)))
+    there_ND = graph.add("Gather", there_NG, graph.constant(group_D.astype(np.int64)), axis=1)
+    value = graph.add("Where", there_ND, x_ND, graph.floats(mean_D))
+    if flagged:
+        value = graph.add("Concat", value, graph.add("Cast", there_NG, to=TensorProto.FLOAT), axis=1)
+    return graph.finish(value, "features", len(mean_D) + (int(group_D[-1]) + 1 if flagged else 0))
+
+
+def usual(sign: str, least: float, scores_K: np.ndarray) -> ModelProto:
+    """The input `learned` [N, K], or `scores_K` in rows whose input `SIGN` [N, L] sums to no more than `least`."""
+    graph = _Graph()
+    scores_NK = graph.input("learned", TensorProto.FLOAT, len(scores_K))
+    kind = TensorProto.INT64 if sign == "mask" else TensorProto.FLOAT
+    given = graph.add("Cast", graph.input(sign, kind, "L"), to=TensorProto.FLOAT)
+    total_N1 = graph.add("ReduceSum", given, graph.ints(1), keepdims=1)
+    there_N1 = graph.add("Greater", total_N1, graph.floats(np.array(least)))
+    return graph.finish(graph.add("Where", there_N1, scores_NK, graph.floats(scores_K)), "scores", len(scores_K))
+
+
 def kernel(
     dense: Sequence[Dense],
     axes_DP: np.ndarray | None,
