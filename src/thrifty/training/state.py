@@ -115,7 +115,7 @@ class State:
 
     def is_finite(self) -> bool:
         """Whether all of the average's weights are finite."""
-        means, _, _ = self._followed
+        means = [mean for mean in self._followed[0] if mean.numel()]
         return not means or math.isfinite(float(torch.nn.utils.get_total_norm(means, torch.inf)))
 
     def end_epoch(self, value: float) -> EpochEnded:
