@@ -15,7 +15,7 @@ from PIL import Image
 from thrifty.core.files import read_json
 from thrifty.data.dataset import Dataset
 from thrifty.data.prepare import Options, prepare
-from thrifty.engines import pytorch
+from thrifty.engines import networks, pace, pytorch
 from thrifty.engines.pytorch import fit
 from thrifty.engines.trial import parity_rows
 from thrifty.recipe import (
@@ -159,15 +159,16 @@ def test_slow_predictions_before_and_after_training_are_within_the_seconds(
 ) -> None:
     images(tmp_path, 40)
     with_validation(tmp_path)
-    predict, predicted = pytorch._predict, []
+    predict, predicted = networks.predict, []
 
     def slow(network: Any, inputs: Any, rows: np.ndarray, precision: Any) -> np.ndarray:
         time.sleep(0.1 * len(rows))
         predicted.append(len(rows))
         return predict(network, inputs, rows, precision)
 
-    monkeypatch.setattr(pytorch, "_predict", slow)
-    monkeypatch.setattr(pytorch, "FEW_ROWS", 2)
+    for module in (networks, pace, pytorch):
+        monkeypatch.setattr(module, "predict", slow)
+    monkeypatch.setattr(pace, "FEW_ROWS", 2)
     endless = Training(epochs=100_000, batch_size=16, patience=10**6)
     assert job(tmp_path, dataclasses.replace(IMAGES, training=endless), seconds=7.0)["seconds"] < 7.3
     assert predicted.count(10) >= 3  # validated, then scored and checked as it is written
