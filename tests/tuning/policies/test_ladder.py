@@ -1,8 +1,10 @@
 """The ladder buys cheap arms first, then what gains most per second, and stops when nothing is worth its price."""
 
+import pytest
+
 from thrifty.core.budget import Clock
 from thrifty.core.space import Float
-from thrifty.tuning.policies.ladder import Arm, Ladder
+from thrifty.tuning.policies.ladder import Arm, Ladder, View
 from thrifty.tuning.policy import Purchase, Stop, Wait
 from thrifty.tuning.study import Study
 
@@ -96,3 +98,28 @@ def test_a_dear_arm_is_still_worth_its_price_where_the_data_are_easy_for_all():
     decision = policy.decide(one, clock(1000.0))
     assert isinstance(decision, Purchase)
     assert decision.config["candidate"] == "dear"
+
+
+ELASTIC = Arm("network", {"model.x": Float(0.0, 1.0)}, 100.0, 0.7, 0.15, {"model.x": 0.5}, cores=2, elastic=True)
+
+
+def seconds_of_the_first_network(budget, *others):
+    policy, one = ladder(BASE, ELASTIC, *others, free=2), study()
+    one.finish(one.start({"candidate": "baseline"}), 0.0, cost_seconds=0.1)
+    return policy.decide(one, clock(budget)).config["training.seconds"]
+
+
+def test_an_elastic_arm_leaves_time_for_those_that_were_not_tried():
+    alone = seconds_of_the_first_network(150.0)
+    assert 130.0 < alone < 150.0
+    other = Arm("other", {}, 90.0, 0.1, 0.01, {}, cores=1)  # 45 seconds of both cores
+    assert 90.0 < seconds_of_the_first_network(150.0, other) < 110.0
+    many = [Arm(f"other {i}", {}, 90.0, 0.1, 0.01, {}, cores=1) for i in range(4)]
+    assert 65.0 < seconds_of_the_first_network(150.0, *many) < 80.0  # half of what is left, at least
+
+
+def test_a_trial_that_is_overdue_is_expected_to_go_on_for_a_while():
+    policy, one = ladder(BASE, CHEAP, DEAR), study()
+    one.start({"candidate": "cheap"}, extra={"started_seconds": 0.0})
+    assert View(policy, one, clock(1000.0, 0.2)).running_seconds_left() == pytest.approx(0.8)
+    assert View(policy, one, clock(1000.0, 100.0)).running_seconds_left() == pytest.approx(30.0)

@@ -17,7 +17,7 @@ def head_training(facts: Facts) -> Training:
 
 def head_seconds(facts: Facts) -> float:
     """Seconds on one core for all heads at once."""
-    return 1.0 + facts.num_fits * 60 * facts.num_rows * 1.2e-5
+    return 1.0 + facts.num_fits * 60 * facts.num_rows * 3e-5
 
 
 def prior(facts: Facts) -> Prior:

@@ -27,7 +27,8 @@ MIN_GAIN = 5e-3  # of the skill lacking to a perfect score: offers below it are 
 LEAST_LACKING = 0.05  # skill; nearer to a perfect score, gains are too small to be told from luck
 FIRST_STEP = 0.05  # of the skill lacking: what a second trial of an arm may gain on its first
 SECOND_OPINION = 0.03  # skill lacking to the best at which an untried arm still helps, through an ensemble
-FIRST_SHARE = 0.5  # of the seconds left, for the first trial of an elastic arm
+FIRST_SHARE = 0.5  # of the seconds left, that the first trial of an elastic arm has though others are untried too
+OVERDUE = 0.3  # of the seconds that a trial has run, that it is expected to go on when it should have ended
 SLACK = 0.95  # of what an elastic trial is allotted is for its training, so that a slow machine does not cut it short
 LEAST_SHARE = 0.15  # of its prior seconds, below which an elastic arm is not worth starting
 MAX_FAILURES = 2
@@ -201,8 +202,7 @@ class View:
     def _price(self, arm: Arm, done: list[Trial]) -> float | None:
         if arm.elastic:
             wanted = 2.0 * arm.seconds * self.speed
-            share = FIRST_SHARE if not done else 1.0
-            price = min(wanted, share * self.left)
+            price = min(wanted, self.left if done else max(FIRST_SHARE * self.left, self.left - self._untried(arm)))
             if self.left - price < LEAST_SHARE * wanted:
                 price = min(wanted, self.left)
             return price if price >= max(arm.overhead_seconds + 2.0, LEAST_SHARE * arm.seconds * self.speed) else None
@@ -210,6 +210,15 @@ class View:
             costs = [t.cost_seconds for t in done]
             return statistics.median(costs[1:] or costs)
         return arm.seconds * self.speed
+
+    def _untried(self, arm: Arm) -> float:
+        """Seconds that the first trials of all other arms take; of elastic ones, at least."""
+        seconds, arms = 0.0, self.ladder.arms.values()
+        for other in arms:
+            if other is not arm and not self.trials_of(other.name):
+                least = 2.0 * LEAST_SHARE if other.elastic else 1.0
+                seconds += least * other.seconds * self.speed * other.cores / max(a.cores for a in arms)
+        return seconds
 
     def _gain(self, arm: Arm, done: list[Trial], running: int) -> float:
         """Expected improvement over the best skill.
@@ -269,7 +278,8 @@ class View:
 
     def running_seconds_left(self) -> float:
         """The most that a running trial is expected to go on."""
-        left = [max(0.0, self.expected_seconds(t) - self.seconds_running(t)) for t in self.running]
+        ran = {t.id: self.seconds_running(t) for t in self.running}
+        left = [max(self.expected_seconds(t) - ran[t.id], OVERDUE * ran[t.id]) for t in self.running]
         return max(left, default=0.0)
 
 

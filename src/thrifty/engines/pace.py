@@ -1,0 +1,69 @@
+"""What a network's fit takes beside its training, measured before it: so that all of it ends in time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from thrifty.engines.inputs import Inputs
+from thrifty.engines.networks import build, predict
+from thrifty.engines.trial import Round, Trial, parity_rows
+from thrifty.training.precision import Precision
+from thrifty.training.state import begin
+
+EXPORT_SECONDS = 1.5  # kept for writing and checking the model
+WRITE_SECONDS = 5e-8  # of one of its weights
+FEW_ROWS, MORE_ROWS = 8, 64  # whose prediction is timed before training, to know what validation will take
+
+
+def device_of(trial: Trial) -> str:
+    return str(trial.arguments.get("device") or "cpu")
+
+
+def exact(trial: Trial) -> Precision:
+    return Precision(torch.float32, device_of(trial))
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds to predict a row in full precision and in that of the training, and to build a network again."""
+
+    exact: float
+    low: float
+    build: float
+
+
+def pace_of(trial: Trial, inputs: Inputs, network: nn.Module, places: np.ndarray, precision: Precision) -> Pace:
+    """Measures what each fit will take beside its training; what is imported first is not counted."""
+    in_full = _row_seconds(network, inputs, exact(trial))
+    low = in_full if precision == exact(trial) else _row_seconds(network, inputs, precision)
+    build_seconds = 0.0
+    if len(trial.rounds()) > 1:
+        began = time.monotonic()
+        begin(build(trial, inputs, places), [])
+        build_seconds = time.monotonic() - began
+    return Pace(in_full, low, build_seconds)
+
+
+def _row_seconds(network: nn.Module, inputs: Inputs, precision: Precision) -> float:
+    """Seconds to predict a row: by a few after a few, by more of them where these took no time to speak of."""
+    predict(network, inputs, inputs.every[:1], precision)
+    took, most = 0.0, FEW_ROWS
+    while most <= MORE_ROWS and took < 0.1:
+        some, began = inputs.every[:: max(1, len(inputs.every) // most)][:most], time.monotonic()
+        predict(network, inputs, some, precision)
+        took, most = time.monotonic() - began, 8 * most
+    return took / len(some)
+
+
+def end_seconds_of(trial: Trial, network: nn.Module, pace: Pace, round_: Round | None) -> float:
+    """What comes after the training: scores of validation rows in full precision, the file, and its check."""
+    rows = len(parity_rows(trial.dataset.splits))
+    if round_ is not None and len(trial.rounds()) == 1:
+        rows += len(round_.validation)
+    num_weights = sum(parameter.numel() for parameter in network.parameters())
+    return max(EXPORT_SECONDS, pace.exact * rows + WRITE_SECONDS * num_weights + EXPORT_SECONDS / 2)
