@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 
 from thrifty.data.column import Task
+from thrifty.engines import balance
 from thrifty.engines.trial import Trial
 from thrifty.exporting import graphs
 
@@ -103,6 +104,8 @@ class Usual:
         weights = trial.dataset.weights(rows)
         weights_N = np.ones(len(rows)) if weights is None else weights / max(float(weights.mean()), 1e-12)
         scores_K = usual_scores(trial.task, trial.num_outputs, trial.dataset.targets(rows), weights_N)
+        shift_K = balance.shift(trial, rows)
+        scores_K = scores_K if shift_K is None else scores_K - shift_K  # as the network's own scores are
         return cls(sign, least, scores_K.astype(np.float32))
 
     def apply(self, scores_NK: np.ndarray, sign_NL: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from thrifty.core import seeds
-from thrifty.engines import features
+from thrifty.engines import balance, features
 from thrifty.engines.features import Block, Features, Style
 from thrifty.engines.scaling import LARGEST, Scaling, network_targets
 from thrifty.engines.trial import (
@@ -39,7 +39,7 @@ from thrifty.runtime.nodes import onnx_node, write_model
 from thrifty.training.batches import Rows
 from thrifty.training.loop import EpochEnded, Finished, FitConfig
 from thrifty.training.loop import fit as train
-from thrifty.training.losses import Loss, loss_of
+from thrifty.training.losses import Loss, adjusted, loss_of
 from thrifty.training.optimizers import PerHeadAdamW
 from thrifty.training.precision import best_precision
 from thrifty.training.state import State, begin
@@ -154,10 +154,13 @@ def _train(
         v_VD = scaling.apply(np.concatenate(found.arrays(validation), axis=1))
         follow = _follower(trial, state, best, epochs, validation, v_VD, len(rows), mean, scale)
     config = _config(trial, training, len(rows), seconds - (trial.clock.elapsed() - started))
-    loss = _summed(loss_of(trial.task), len(heads))
+    shift_K, loss = balance.shift(trial, rows), loss_of(trial.task)
+    if shift_K is not None:
+        loss = adjusted(loss, torch.from_numpy(shift_K))
     for event in train(
-        state, data, config, loss, best_precision(), validate=follow, should_stop=trial.channel.should_stop
-    ):
+        state, data, config, _summed(loss, len(heads)), best_precision(), validate=follow,
+        should_stop=trial.channel.should_stop,
+    ):  # fmt: skip
         match event:
             case EpochEnded() if report:
                 trial.report(event.epoch, event.value, loss=event.loss / len(heads))

@@ -18,15 +18,16 @@ from thrifty.core.seeds import derive, generator
 from thrifty.data.column import Task
 from thrifty.engines import kernel, linear, trees
 from thrifty.engines.absence import usual_scores
+from thrifty.engines.balance import class_weights
 from thrifty.engines.features import Array, Block, Features
 from thrifty.engines.trial import Trial, value_of
+from thrifty.evaluation.metrics import CLASSES_ALIKE
 from thrifty.exporting import graphs
 from thrifty.recipe import Kernel, Linear, Trees
 
 Graph = tuple[onnx.ModelProto, dict[str, str]]
 """A model as ONNX, and where its inputs come from, {input: "node.output"}."""
 
-BALANCED = ("balanced_accuracy", "precision_macro", "recall_macro", "f1_macro")
 TEXT_PATH = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)  # of a linear recipe's regularization, where there is text
 DENSE_PATH = (1000.0, 100.0, 10.0, 1.0, 0.1, 0.01)  # where there is none
 KERNEL_PATH = (100.0, 10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)
@@ -89,16 +90,12 @@ class Fitting:
         weights_N = np.ones(len(self.train)) if given is None else given.astype(np.float64)
         return weights_N / max(float(weights_N.mean()), 1e-12)
 
-    def class_weights(self, power: float) -> np.ndarray:
-        """Weights [K] that make the classes count alike, to a power: (N / (K n_k))^power, n_k of 1 at least."""
-        counts_K = np.bincount(self.targets, self.weights_N, self.num_outputs)
-        return (counts_K.sum() / (np.count_nonzero(counts_K) * np.maximum(counts_K, 1.0))) ** power
-
-    def balanced_N(self, power: float) -> np.ndarray:
+    @cached_property
+    def balanced_N(self) -> np.ndarray:
         """Row weights times class weights where the metric counts classes alike, float64 with a mean of 1."""
-        if self.trial.metric not in BALANCED or self.task not in (Task.BINARY, Task.MULTICLASS):
+        if self.trial.metric not in CLASSES_ALIKE or self.task not in (Task.BINARY, Task.MULTICLASS):
             return self.weights_N
-        weights_N = self.weights_N * self.class_weights(power)[self.targets]
+        weights_N = self.weights_N * class_weights(self.targets, self.num_outputs, self.weights_N)[self.targets]
         return weights_N / weights_N.mean()
 
     def values(self, scores_VK: np.ndarray) -> tuple[float, float]:
@@ -263,16 +260,17 @@ class _Goal:
             return cls("square", _objective("square", target_N1, weights_N1), np.zeros(1), task, shift, scale)
         if task == Task.MULTICLASS and not has_text:
             target_NK = np.eye(fitting.num_outputs)[y]
-            counts_K = np.bincount(y, fitting.balanced_N(0.5), fitting.num_outputs) + 0.5
+            counts_K = np.bincount(y, fitting.balanced_N, fitting.num_outputs) + 0.5
             bias_K = np.log(counts_K / counts_K.sum())
-            return cls("softmax", _objective("softmax", target_NK, fitting.balanced_N(0.5)[:, None]), bias_K, task)
+            return cls("softmax", _objective("softmax", target_NK, fitting.balanced_N[:, None]), bias_K, task)
         if task == Task.BINARY:
             target_NK = 2.0 * y[:, None] - 1.0
-            weights_N1 = fitting.balanced_N(0.5)[:, None]
+            weights_N1 = fitting.balanced_N[:, None]
             return cls("hinge", _objective("hinge", target_NK, weights_N1), np.zeros(1), task)
         if task == Task.MULTICLASS:
             target_NK = 2.0 * np.eye(fitting.num_outputs)[y] - 1.0
-            weights_NK = weights_N1 * np.where(target_NK > 0, fitting.class_weights(1.0), 1.0)
+            weights_K = class_weights(y, fitting.num_outputs, fitting.weights_N, power=1.0)
+            weights_NK = weights_N1 * np.where(target_NK > 0, weights_K, 1.0)
         else:
             target_NK, weights_NK = 2.0 * y - 1.0, np.broadcast_to(weights_N1, y.shape)
         bias_K = np.average(target_NK, axis=0, weights=fitting.weights_N)
@@ -351,7 +349,7 @@ def kernel_model(fitting: Fitting) -> Iterator[Learned]:
     else:
         num_centers = kernel.affordable_centers(recipe.num_centers, len(x_ND), fitting.seconds_left())
     found = kernel.path(
-        x_ND, target_NK, fitting.balanced_N(0.5), recipe.length_scale, strengths, num_centers, rng, fitting.stop
+        x_ND, target_NK, fitting.balanced_N, recipe.length_scale, strengths, num_centers, rng, fitting.stop
     )
     yield from along(fitting, (learned(strength, model) for strength, model in found))
 
@@ -380,7 +378,7 @@ def trees_model(fitting: Fitting) -> Iterator[Learned]:
     chosen = trees.parameters(
         recipe, task, fitting.num_outputs, len(x_ND), seed, trial.channel.cores, absolute=trial.metric == "mae"
     )
-    weights_N = fitting.balanced_N(0.5)
+    weights_N = fitting.balanced_N
     watch, num_trees = None, recipe.max_trees
     if fitting.chosen:
         num_trees = max(1, round(fitting.chosen["num_trees"]))

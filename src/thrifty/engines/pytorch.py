@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from thrifty.engines import heads
+from thrifty.engines import balance, heads
 from thrifty.engines.inputs import Inputs
 from thrifty.engines.networks import answers, build, inputs_of, predict
 from thrifty.engines.pace import EXPORT_SECONDS, Pace, device_of, end_seconds_of, exact, pace_of
@@ -45,7 +45,7 @@ from thrifty.training.batches import Rows, steps_per_epoch
 from thrifty.training.events import Compiled, Diverged, EpochEnded, Finished, MemoryRanOut
 from thrifty.training.loop import FitConfig
 from thrifty.training.loop import fit as train
-from thrifty.training.losses import loss_of, of_members
+from thrifty.training.losses import adjusted, loss_of, of_members
 from thrifty.training.optimizers import for_network
 from thrifty.training.precision import best_precision
 from thrifty.training.state import begin
@@ -136,7 +136,9 @@ def _train(trial: Trial, rows: np.ndarray, round_: Round | None, num_left: int, 
         seconds = (_seconds(trial, end_seconds) - (num_left - 1) * pace.build) / num_left
     config = replace(_config(trial, training, len(rows), seconds), reserve_seconds=reserve)
     per_epoch = steps_per_epoch(len(rows), config.batch_size)
-    loss = loss_of(trial.task)
+    shift_K, loss = balance.shift(trial, rows), loss_of(trial.task)
+    if shift_K is not None:
+        loss = adjusted(loss, precision.move(torch.from_numpy(shift_K)))
     finished = None
 
     def validate(network: nn.Module) -> float:

@@ -68,6 +68,8 @@ METRICS: Mapping[str, Metric] = {
 
 
 CORRELATIONS = ("pearson", "spearman")
+# Means over the classes of something that answers alone decide: here a rare class counts as much as a frequent one.
+CLASSES_ALIKE = ("balanced_accuracy", "precision_macro", "recall_macro", "f1_macro")
 
 
 def metrics_of(task: str) -> tuple[str, ...]:

@@ -33,6 +33,14 @@ def loss_of(task: str) -> Loss:
     return {"multilabel": binary_cross_entropy, "regression": squared_error}.get(task, cross_entropy)
 
 
+def adjusted(loss: Loss, shift_K: Tensor) -> Loss:
+    """The loss of scores + shift_K, which holds for soft targets and labels too: logit adjustment.
+
+    Once trained, the scores alone are right less the shift. https://arxiv.org/abs/2007.07314
+    """
+    return lambda scores_NK, targets_NK: loss(scores_NK.float() + shift_K, targets_NK)
+
+
 def of_members(loss: Loss) -> Loss:
     """The mean over members J of each one's loss, for scores [N, J, K]."""
 
