@@ -33,6 +33,7 @@ from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
 
 FIRST_MODEL_SECONDS = 2.0
+LOG_LOSS_SHARE = 0.2  # of the log loss, in what models are chosen by where the metric counts answers alone
 
 Watch = Callable[[dict[str, Any]], None]
 
@@ -110,14 +111,21 @@ class Session:
             return [int(n) for n in y.sum(axis=0)]
         return [int(n) for n in np.bincount(y, minlength=len(self.dataset.schema.classes))]
 
-    def scorer(self, rows: np.ndarray | None = None) -> Callable[[np.ndarray], float]:
-        """The metric of outputs of (some of) the validation rows, higher is better."""
-        sign = METRICS[self.metric].sign
+    def judge(self, rows: np.ndarray | None = None) -> Callable[[np.ndarray], float]:
+        """What models are chosen by: the metric of outputs of (some of) the validation rows, higher is better.
+
+        From metrics that count answers alone a share of the log loss is taken off: on few rows they jump, and many
+        models are level by them.
+        """
         y, weights = self.y_validation, self.weights_validation
         if rows is not None:
             y, weights = y[rows], None if weights is None else weights[rows]
+        sign = METRICS[self.metric].sign
         of = scorer(self.metric, self.task, y, None, weights, self.positive)
-        return lambda outputs: sign * of(outputs)
+        if METRICS[self.metric].needs != "labels":
+            return lambda outputs: sign * of(outputs)
+        log_loss = scorer("log_loss", self.task, y, None, weights, self.positive)
+        return lambda outputs: of(outputs) - LOG_LOSS_SHARE * log_loss(outputs)
 
     def cache_folder(self) -> Path:
         """Where computed features are kept: for later runs too, or with --no-cache for this one alone."""
