@@ -192,14 +192,18 @@ def write_artifact(
 
 
 def refit_reserve(session: Session) -> float:
-    """Seconds to keep for fitting the best so far again on all rows; none where its cost is what it was allotted."""
+    """Seconds to keep for fitting the best so far again on all rows.
+
+    None where its cost is what it was allotted, or where it would take too large a share of the budget.
+    """
     done = session.done()
     if not done or len(session.dataset.splits.rounds()) > 1:
         return 0.0
     candidate = session.plan.planned[done[0].config["candidate"]].candidate
     if candidate.prior(session.facts).elastic:
         return 0.0
-    return min(MOST_REFIT_SHARE * (session.clock.budget_seconds or 0.0), _grown(session) * done[0].cost_seconds)
+    seconds = _grown(session) * done[0].cost_seconds
+    return seconds if seconds <= MOST_REFIT_SHARE * (session.clock.budget_seconds or 0.0) else 0.0
 
 
 def _grown(session: Session) -> float:
