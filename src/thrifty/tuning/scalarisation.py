@@ -79,7 +79,8 @@ class Scalarised:
     """A policy for one metric, asked anew at each decision about the study as one metric.
 
     policy: its name, or an object, of which each decision asks a copy as it was given: what it remembered of the last
-    decision's weights would mislead it. Raises UsageError when it cannot be copied.
+    decision's weights would mislead it. One that has `takes_new_scores = True` takes in each trial that `study.changes`
+    names as if for the first time, and is kept. Raises UsageError when it cannot be copied.
     """
 
     def __init__(self, policy: str | Policy, max_epochs: int | None) -> None:
@@ -94,10 +95,12 @@ class Scalarised:
                     f"the policy {policy!r} cannot be copied, as several metrics or limits need"
                 ) from error
             self._make = lambda: copy.deepcopy(pristine)
+            self.policy = self._make()
 
     def decide(self, study: Study, clock: Clock) -> Decision:
         weight_M = generator(study.seed, "weights", study.num_proposals).dirichlet(np.ones(len(study.goals.metrics)))
-        self.policy = self._make()
+        if not getattr(self.policy, "takes_new_scores", False):
+            self.policy = self._make()
         return self.policy.decide(ScalarStudy(study, weight_M), clock)
 
     def drop(self, study: Study, clock: Clock) -> list[tuple[int, str]]:
@@ -139,8 +142,8 @@ class ScalarStudy(Study):
         return min((value for value in trial.values if value is not None), default=None)
 
     def changes(self, after: int = 0) -> tuple[Sequence[int], int]:
-        """All trials, once: the numbers of the last decision are not those of this one."""
-        return range(after, self.num_trials), self.num_trials
+        """All trials: the numbers of the last decision are not those of this one."""
+        return range(self.num_trials), self.num_trials
 
     def events(self, after: int = 0) -> Iterator[Event]:
         for event in self._study.events(after):
