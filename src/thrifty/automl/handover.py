@@ -27,7 +27,8 @@ from thrifty.runtime.graph import Graph
 from thrifty.runtime.predictor import Predictor
 from thrifty.tuning.trial import Trial
 
-MOST_REFIT_SHARE = 0.2  # of the budget
+MOST_REFIT_SHARE = 0.25  # of the budget
+ALL_CORES = 0.65  # of its seconds, that a fit which had one core takes on all of them
 HURRY_SECONDS = 6.0  # for everything after an interruption
 REPORT_SECONDS = 1.5
 MEASURE_SECONDS = 1.0
@@ -202,14 +203,15 @@ def refit_reserve(session: Session) -> float:
     candidate = session.plan.planned[done[0].config["candidate"]].candidate
     if candidate.prior(session.facts).elastic:
         return 0.0
-    seconds = _grown(session) * done[0].cost_seconds
+    seconds = _refit_seconds(session, done[0])
     return seconds if seconds <= MOST_REFIT_SHARE * (session.clock.budget_seconds or 0.0) else 0.0
 
 
-def _grown(session: Session) -> float:
-    """How much longer a fit takes on all development rows than on the train rows alone, with a little to spare."""
-    rounds = session.dataset.splits.rounds()
-    return 1.15 * len(session.dataset.splits.development_rows) / max(1, len(rounds[0][0]))
+def _refit_seconds(session: Session, trial: Trial) -> float:
+    """What a fit on all development rows takes, on all cores, with a little to spare."""
+    grown = len(session.dataset.splits.development_rows) / max(1, len(session.dataset.splits.rounds()[0][0]))
+    alone = not session.plan.planned[trial.config["candidate"]].candidate.all_cores and session.executor.cores > 1
+    return 1.15 * grown * trial.cost_seconds * (ALL_CORES if alone else 1.0)
 
 
 def _refit(session: Session, members: Sequence[Member], left: Any) -> None:
@@ -218,16 +220,13 @@ def _refit(session: Session, members: Sequence[Member], left: Any) -> None:
         return  # with cross-validation every model was fitted on all rows
     waiting: list[Trial] = []
     spare = _end_seconds(session)
-    busy = [0.0] * session.executor.cores  # seconds that each core has been given
+    planned = 0.0
     for member in sorted(members, key=lambda m: -m.weight):
         trial = session.study.trial(member.trial)
-        seconds = _grown(session) * trial.cost_seconds
-        all_cores = session.plan.planned[trial.config["candidate"]].candidate.all_cores
-        begins = max(busy) if all_cores else min(busy)
-        if begins + seconds + spare < left():
+        seconds = _refit_seconds(session, trial)
+        if planned + seconds + spare < left():
             waiting.append(trial)
-            for core in range(len(busy)) if all_cores else [busy.index(begins)]:
-                busy[core] = begins + seconds
+            planned += seconds
     if not waiting or session.interruption.number is not None:
         return
     session.stage("fitting again on all rows")

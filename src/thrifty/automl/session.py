@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,7 @@ class Session:
         return self._job(str(trial.config["candidate"]), folder, recipe, "train", left)
 
     def refit_job(self, trial: Trial, seconds: float) -> Job:
-        """The job that fits a trial's recipe again, on train and validation rows, as it was chosen."""
+        """The job that fits a trial's recipe again, on train and validation rows and all cores, as it was chosen."""
         from thrifty.core.files import read_json
 
         folder = self.directory.trial(trial.id)
@@ -196,7 +196,8 @@ class Session:
         if (folder / "chosen.json").exists():
             shutil.copy(folder / "chosen.json", refit / "chosen.json")
         recipe = read_json(folder / "recipe.json")
-        return self._job(str(trial.config["candidate"]), refit, recipe, "development", seconds)
+        job = self._job(str(trial.config["candidate"]), refit, recipe, "development", seconds)
+        return replace(job, cores=min(self.executor.cores, self.facts.cores))
 
     def _job(self, candidate: str, folder: Path, recipe: dict[str, Any], rows: str, seconds: float) -> Job:
         planned = self.plan.planned[candidate].candidate
