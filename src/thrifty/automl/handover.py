@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -214,45 +214,34 @@ def _refit_seconds(session: Session, trial: Trial) -> float:
     return 1.15 * grown * trial.cost_seconds * (ALL_CORES if alone else 1.0)
 
 
-def _refit(session: Session, members: Sequence[Member], left: Any) -> None:
-    """Fits the members again on train and validation rows together, as long as there is time for each."""
+def _refit(session: Session, members: Sequence[Member], left: Callable[[], float]) -> None:
+    """Fits the members again on train and validation rows together, the weightiest first, while there is time."""
     if len(session.dataset.splits.rounds()) > 1:
         return  # with cross-validation every model was fitted on all rows
-    waiting: list[Trial] = []
     spare = _end_seconds(session)
-    planned = 0.0
     for member in sorted(members, key=lambda m: -m.weight):
         trial = session.study.trial(member.trial)
-        seconds = _refit_seconds(session, trial)
-        if planned + seconds + spare < left():
-            waiting.append(trial)
-            planned += seconds
-    if not waiting or session.interruption.number is not None:
-        return
-    session.stage("fitting again on all rows")
-    running: dict[int, int] = {}
-    given: dict[int, float] = {}
-    while (waiting or running) and session.interruption.number is None and left() > spare:
-        while waiting:
-            seconds = left() - spare
-            job = session.refit_job(waiting[0], seconds)
-            if job.cores > session.executor.free_cores():
-                break
-            trial_id = waiting.pop(0).id
-            given[trial_id] = seconds
-            running[session.executor.submit(job)] = trial_id
-        for update in session.executor.wait(min(0.5, max(0.0, left() - spare))):
-            if isinstance(update, Ended) and update.handle in running:
-                trial_id = running.pop(update.handle)
-                cut_short = update.seconds > given[trial_id] - 1.0  # of less training than was chosen
-                if update.outcome != "done" or cut_short:
-                    shutil.rmtree(session.directory.trial(trial_id) / "refit", ignore_errors=True)
-                    session.notes.append(
-                        f"trial {trial_id} was not fitted again on all rows: {update.why or 'no time'}"
-                    )
-    for handle, trial_id in running.items():
-        session.executor.stop(handle, 0.0)
-        shutil.rmtree(session.directory.trial(trial_id) / "refit", ignore_errors=True)
+        if session.interruption.number is not None:
+            return
+        if _refit_seconds(session, trial) + spare < left():
+            session.stage("fitting again on all rows")
+            _refit_one(session, trial, lambda: left() - spare)
+
+
+def _refit_one(session: Session, trial: Trial, left: Callable[[], float]) -> None:
+    """Fits one trial again; what did not end in time, or was cut short of what was chosen, is taken away."""
+    given = left()
+    handle = session.executor.submit(session.refit_job(trial, given))
+    while session.interruption.number is None and left() > 0:
+        for update in session.executor.wait(min(0.5, max(0.0, left()))):
+            if isinstance(update, Ended) and update.handle == handle:
+                if update.outcome == "done" and update.seconds <= given - 1.0:
+                    return
+                session.notes.append(f"trial {trial.id} was not fitted again on all rows: {update.why or 'no time'}")
+                shutil.rmtree(session.directory.trial(trial.id) / "refit", ignore_errors=True)
+                return
+    session.executor.stop(handle, 0.0)
+    shutil.rmtree(session.directory.trial(trial.id) / "refit", ignore_errors=True)
 
 
 def _end_seconds(session: Session) -> float:
