@@ -126,3 +126,46 @@ def test_the_report_is_written_beside_the_study(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "thrifty tune f.py:g --space space.yaml --trials 3 --max-epochs 2" in page
     assert json.loads((tmp_path / "report.json").read_text())["best"]["value"] == 0.5
+
+
+def searched_for_two(**options):
+    study = thrifty.Study(SPACE, metric=["loss", "size"], policy="random", limits=["size <= 40"], **options)
+    for _ in range(20):
+        asked = study.ask()
+        study.tell(asked.trial, {"loss": value_of(asked.config, 1), "size": 64 - asked.config["layers"]})
+    return study
+
+
+def test_several_metrics_have_a_front_as_a_table_and_a_scatter_and_the_best_is_within_the_limits():
+    study = searched_for_two()
+    told = build(study, Path("two"))
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert [p["trial"] for p in told["front"]] == [p.trial for p in study.front]
+    assert told["ranking"][0] == told["best"]["trial"]
+    assert told["trials"][told["ranking"][-1]]["metrics"]["size"] > 40
+    page = html(told)
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open == []
+    assert 'id="front"' in page
+    assert 'id="bought"' not in page
+    for point in told["front"]:
+        assert f"trial {point['trial']}: loss" in page
+    assert "within size &lt;= 40" in page
+
+
+def test_a_page_says_that_nothing_keeps_the_limits():
+    study = thrifty.Study(SPACE, metric="loss", policy="random", limits=["loss <= -1"])
+    study.tell(study.ask().trial, 0.5)
+    told = build(study, Path("none"))
+    assert told["best"] is None
+    assert told["steps"] == []
+    assert "no trial keeps loss &lt;= -1" in html(told)
+
+
+def test_the_steps_of_a_study_with_limits_are_of_what_keeps_them():
+    study = thrifty.Study(SPACE, metric="loss", max_epochs=4, policy="random", limits=["ms <= 2"])
+    study.tell(study.ask().trial, {"loss": [4.0, 3.0, 1.0], "ms": [1, 2, 3]})
+    study.report(study.ask().trial, 4, {"loss": 0.5, "ms": 5})
+    steps = build(study, Path("limited"))["steps"]
+    assert [step["value"] for step in steps] == [3.0]

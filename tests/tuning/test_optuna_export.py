@@ -79,3 +79,19 @@ def test_a_study_that_another_process_holds_can_be_looked_at_and_exported(url, t
             looked.ask()
     with pytest.raises(thrifty.StoreError, match="holds no study"):
         thrifty.Study.look(tmp_path / "nothing")
+
+
+def test_several_metrics_and_limits_become_optunas(tmp_path):
+    options = {"metric": ["loss", "size"], "direction": ["minimize", "maximize"], "limits": ["ms <= 2"]}
+    study = thrifty.Study({"x": thrifty.Float(0, 1)}, max_epochs=2, policy="random", **options)
+    study.tell(study.ask().trial, {"loss": [3.0, 2.0], "size": 5, "ms": 1})
+    study.tell(study.ask().trial, {"loss": 1.0, "size": 1, "ms": 3})
+    study.tell(study.ask().trial, failed="it broke")
+    study.ask()
+    there = study.to_optuna(f"sqlite:///{tmp_path / 'o.db'}", "two")
+    assert [d.name for d in there.directions] == ["MINIMIZE", "MAXIMIZE"]
+    assert there.metric_names == ["loss", "size"]
+    assert [t.state.name for t in there.trials] == ["COMPLETE", "COMPLETE", "FAIL", "RUNNING"]
+    assert there.trials[0].values == [2.0, 5.0]
+    assert there.trials[0].user_attrs["curves"]["loss"] == [3.0, 2.0]
+    assert [t.number for t in there.best_trials] == [0]

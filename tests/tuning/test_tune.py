@@ -25,6 +25,9 @@ def square(config):
 def named(config):
     return {"error": abs(config["x"] - 0.3), "size": 7}
 
+def traded(config):
+    return {"loss": config["x"], "size": (config["x"] - 1) ** 2, "ms": 30 * config["x"]}
+
 def fails(config):
     if config["x"] > 0.5:
         raise ValueError("x is too large")
@@ -199,6 +202,25 @@ def test_the_command_prints_the_best_and_keeps_what_was_asked(file, space_file, 
     other = command(*words, place=place)
     assert "holds a run already" in other.communicate()[0]
     assert other.returncode == 2
+
+
+def test_the_command_takes_several_metrics_and_limits_and_goes_on_with_them(file, space_file, tmp_path, place):
+    out = tmp_path / "run"
+    words = ["tune", f"{file}:traded", "--space", str(space_file), "--trials", "8", "--out", str(out), "--json"]
+    words += ["--metric", "loss", "--metric", "size", "--limits", "ms <= 20", "--policy", "sobol"]
+    process = command(*words, place=place)
+    said = process.communicate()[0]
+    assert process.returncode == 0, said
+    found = json.loads(said[said.index("{\n") :])
+    assert found["limits"] == ["ms <= 20"]
+    kept = [t["trial"] for t in found["trials"] if t["keeps_limits"]]
+    assert sorted(point["trial"] for point in found["front"]) == kept
+    assert found["best"]["metrics"] == next(
+        t["metrics"] for t in found["trials"] if t["trial"] == found["best"]["trial"]
+    )
+    more = command("resume", str(out), "--minutes", "0.01", place=place).communicate()[0]
+    assert "the front" in more
+    assert 'id="front"' in (out / "report.html").read_text()
 
 
 def test_the_command_goes_on_after_a_kill_and_pays_for_no_epoch_twice(file, space_file, tmp_path, place):

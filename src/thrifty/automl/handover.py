@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from thrifty.runtime.graph import Graph
 from thrifty.runtime.predictor import Predictor
 from thrifty.tuning.trial import Trial
 
-MOST_REFIT_SHARE = 0.2  # of the budget
+MOST_REFIT_SHARE = 0.25  # of the budget
+ALL_CORES = 0.65  # of its seconds, that a fit which had one core takes on all of them
 HURRY_SECONDS = 6.0  # for everything after an interruption
 REPORT_SECONDS = 1.5
 MEASURE_SECONDS = 1.0
@@ -192,64 +193,55 @@ def write_artifact(
 
 
 def refit_reserve(session: Session) -> float:
-    """Seconds to keep for fitting the best so far again on all rows; none where its cost is what it was allotted."""
+    """Seconds to keep for fitting the best so far again on all rows.
+
+    None where its cost is what it was allotted, or where it would take too large a share of the budget.
+    """
     done = session.done()
     if not done or len(session.dataset.splits.rounds()) > 1:
         return 0.0
     candidate = session.plan.planned[done[0].config["candidate"]].candidate
     if candidate.prior(session.facts).elastic:
         return 0.0
-    return min(MOST_REFIT_SHARE * (session.clock.budget_seconds or 0.0), _grown(session) * done[0].cost_seconds)
+    seconds = _refit_seconds(session, done[0])
+    return seconds if seconds <= MOST_REFIT_SHARE * (session.clock.budget_seconds or 0.0) else 0.0
 
 
-def _grown(session: Session) -> float:
-    """How much longer a fit takes on all development rows than on the train rows alone, with a little to spare."""
-    rounds = session.dataset.splits.rounds()
-    return 1.15 * len(session.dataset.splits.development_rows) / max(1, len(rounds[0][0]))
+def _refit_seconds(session: Session, trial: Trial) -> float:
+    """What a fit on all development rows takes, on all cores, with a little to spare."""
+    grown = len(session.dataset.splits.development_rows) / max(1, len(session.dataset.splits.rounds()[0][0]))
+    alone = not session.plan.planned[trial.config["candidate"]].candidate.all_cores and session.executor.cores > 1
+    return 1.15 * grown * trial.cost_seconds * (ALL_CORES if alone else 1.0)
 
 
-def _refit(session: Session, members: Sequence[Member], left: Any) -> None:
-    """Fits the members again on train and validation rows together, as long as there is time for each."""
+def _refit(session: Session, members: Sequence[Member], left: Callable[[], float]) -> None:
+    """Fits the members again on train and validation rows together, the weightiest first, while there is time."""
     if len(session.dataset.splits.rounds()) > 1:
         return  # with cross-validation every model was fitted on all rows
-    waiting: list[Trial] = []
     spare = _end_seconds(session)
-    busy = [0.0] * session.executor.cores  # seconds that each core has been given
     for member in sorted(members, key=lambda m: -m.weight):
         trial = session.study.trial(member.trial)
-        seconds = _grown(session) * trial.cost_seconds
-        all_cores = session.plan.planned[trial.config["candidate"]].candidate.all_cores
-        begins = max(busy) if all_cores else min(busy)
-        if begins + seconds + spare < left():
-            waiting.append(trial)
-            for core in range(len(busy)) if all_cores else [busy.index(begins)]:
-                busy[core] = begins + seconds
-    if not waiting or session.interruption.number is not None:
-        return
-    session.stage("fitting again on all rows")
-    running: dict[int, int] = {}
-    given: dict[int, float] = {}
-    while (waiting or running) and session.interruption.number is None and left() > spare:
-        while waiting:
-            seconds = left() - spare
-            job = session.refit_job(waiting[0], seconds)
-            if job.cores > session.executor.free_cores():
-                break
-            trial_id = waiting.pop(0).id
-            given[trial_id] = seconds
-            running[session.executor.submit(job)] = trial_id
-        for update in session.executor.wait(min(0.5, max(0.0, left() - spare))):
-            if isinstance(update, Ended) and update.handle in running:
-                trial_id = running.pop(update.handle)
-                cut_short = update.seconds > given[trial_id] - 1.0  # of less training than was chosen
-                if update.outcome != "done" or cut_short:
-                    shutil.rmtree(session.directory.trial(trial_id) / "refit", ignore_errors=True)
-                    session.notes.append(
-                        f"trial {trial_id} was not fitted again on all rows: {update.why or 'no time'}"
-                    )
-    for handle, trial_id in running.items():
-        session.executor.stop(handle, 0.0)
-        shutil.rmtree(session.directory.trial(trial_id) / "refit", ignore_errors=True)
+        if session.interruption.number is not None:
+            return
+        if _refit_seconds(session, trial) + spare < left():
+            session.stage("fitting again on all rows")
+            _refit_one(session, trial, lambda: left() - spare)
+
+
+def _refit_one(session: Session, trial: Trial, left: Callable[[], float]) -> None:
+    """Fits one trial again; what did not end in time, or was cut short of what was chosen, is taken away."""
+    given = left()
+    handle = session.executor.submit(session.refit_job(trial, given))
+    while session.interruption.number is None and left() > 0:
+        for update in session.executor.wait(min(0.5, max(0.0, left()))):
+            if isinstance(update, Ended) and update.handle == handle:
+                if update.outcome == "done" and update.seconds <= given - 1.0:
+                    return
+                session.notes.append(f"trial {trial.id} was not fitted again on all rows: {update.why or 'no time'}")
+                shutil.rmtree(session.directory.trial(trial.id) / "refit", ignore_errors=True)
+                return
+    session.executor.stop(handle, 0.0)
+    shutil.rmtree(session.directory.trial(trial.id) / "refit", ignore_errors=True)
 
 
 def _end_seconds(session: Session) -> float:

@@ -12,7 +12,6 @@ from thrifty.automl.ensemble import Member, Scored, select, single
 from thrifty.automl.session import Session
 from thrifty.core.seeds import generator
 from thrifty.evaluation.calibration import temperature
-from thrifty.tuning.policies.ladder import worth
 
 MIN_GAIN = 0.002  # of what is lacking to a perfect score: what an ensemble must gain on validation
 OVERHEAD_BYTES = 30_000  # of an artifact beside its model: manifest, card, requirements
@@ -36,15 +35,16 @@ class Library:
         self.session = session
         self._scored: dict[int, Scored] = {}
 
-    def scored(self, trial: int, value: float) -> Scored:
+    def scored(self, trial: int) -> Scored:
         if trial not in self._scored:
             session = self.session
             scores = session.validation_scores(trial)
             heat = temperature(session.task, session.y_validation, scores, session.weights_validation)
+            outputs = session.outputs(trial, heat)
             self._scored[trial] = Scored(
                 trial=trial,
-                predictions=session.outputs(trial, heat),
-                value=value,
+                predictions=outputs,
+                value=session.judge()(outputs),
                 temperature=heat,
                 size_bytes=self._size(trial),
                 latency_ms=self._latency(trial) if session.request.max_latency_ms is not None else 0.0,
@@ -52,7 +52,8 @@ class Library:
         return self._scored[trial]
 
     def all(self) -> list[Scored]:
-        return [self.scored(t.id, worth(t)) for t in self.session.done()]
+        """The best first, by their trials' values."""
+        return [self.scored(t.id) for t in self.session.done()]
 
     def _size(self, trial: int) -> int:
         from thrifty.exporting.measure import size_bytes
@@ -90,10 +91,10 @@ def choose(session: Session, library: Library, *, ensembles: bool = True) -> Cho
     if not fitting:
         nearest = min(scored, key=lambda s: _excess(session, s))
         return Choice(single(nearest), nearest.value, fits=False)
-    best = fitting[0].value
+    best = max(s.value for s in fitting)
     members, value = select(
         fitting if ensembles else fitting[:1],
-        session.scorer,
+        session.judge,
         fits=lambda chosen: fits_limits(session, chosen),
         min_gain=MIN_GAIN * abs(session.perfect - best),
         seed=session.request.seed,
@@ -118,12 +119,12 @@ def honest_outputs(session: Session, library: Library, left: Callable[[], float]
             return None
         began = time.perf_counter()
         rest, own = np.flatnonzero(part_V != number), np.flatnonzero(part_V == number)
-        score = session.scorer(rest)
+        score = session.judge(rest)
         others = [replace(s, predictions=s.predictions[rest], value=score(s.predictions[rest])) for s in scored]
         best = max(s.value for s in others)
 
         def scorer_of(rows: np.ndarray, rest: np.ndarray = rest) -> Callable[[np.ndarray], float]:
-            return session.scorer(rest[rows])
+            return session.judge(rest[rows])
 
         members, _ = select(
             others,

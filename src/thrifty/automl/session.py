@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
 
 FIRST_MODEL_SECONDS = 2.0
+LOG_LOSS_SHARE = 0.2  # of the log loss, in what models are chosen by where the metric counts answers alone
 
 Watch = Callable[[dict[str, Any]], None]
 
@@ -110,14 +111,21 @@ class Session:
             return [int(n) for n in y.sum(axis=0)]
         return [int(n) for n in np.bincount(y, minlength=len(self.dataset.schema.classes))]
 
-    def scorer(self, rows: np.ndarray | None = None) -> Callable[[np.ndarray], float]:
-        """The metric of outputs of (some of) the validation rows, higher is better."""
-        sign = METRICS[self.metric].sign
+    def judge(self, rows: np.ndarray | None = None) -> Callable[[np.ndarray], float]:
+        """What models are chosen by: the metric of outputs of (some of) the validation rows, higher is better.
+
+        From metrics that count answers alone a share of the log loss is taken off: on few rows they jump, and many
+        models are level by them.
+        """
         y, weights = self.y_validation, self.weights_validation
         if rows is not None:
             y, weights = y[rows], None if weights is None else weights[rows]
+        sign = METRICS[self.metric].sign
         of = scorer(self.metric, self.task, y, None, weights, self.positive)
-        return lambda outputs: sign * of(outputs)
+        if METRICS[self.metric].needs != "labels":
+            return lambda outputs: sign * of(outputs)
+        log_loss = scorer("log_loss", self.task, y, None, weights, self.positive)
+        return lambda outputs: of(outputs) - LOG_LOSS_SHARE * log_loss(outputs)
 
     def cache_folder(self) -> Path:
         """Where computed features are kept: for later runs too, or with --no-cache for this one alone."""
@@ -178,7 +186,7 @@ class Session:
         return self._job(str(trial.config["candidate"]), folder, recipe, "train", left)
 
     def refit_job(self, trial: Trial, seconds: float) -> Job:
-        """The job that fits a trial's recipe again, on train and validation rows, as it was chosen."""
+        """The job that fits a trial's recipe again, on train and validation rows and all cores, as it was chosen."""
         from thrifty.core.files import read_json
 
         folder = self.directory.trial(trial.id)
@@ -188,7 +196,8 @@ class Session:
         if (folder / "chosen.json").exists():
             shutil.copy(folder / "chosen.json", refit / "chosen.json")
         recipe = read_json(folder / "recipe.json")
-        return self._job(str(trial.config["candidate"]), refit, recipe, "development", seconds)
+        job = self._job(str(trial.config["candidate"]), refit, recipe, "development", seconds)
+        return replace(job, cores=min(self.executor.cores, self.facts.cores))
 
     def _job(self, candidate: str, folder: Path, recipe: dict[str, Any], rows: str, seconds: float) -> Job:
         planned = self.plan.planned[candidate].candidate

@@ -175,8 +175,15 @@ def tune(
     trials: Annotated[int | None, typer.Option(help="Trials at most (with epochs: so many full ones).")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs at most, of all trials together.")] = None,
     max_epochs: Annotated[int | None, typer.Option(help="Epochs of a full trial, for a generator.")] = None,
-    metric: Annotated[str, typer.Option(help="The name of what the objective gives.")] = "loss",
-    direction: Annotated[str | None, typer.Option(help="minimize or maximize; for many names it is known.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="What the objective gives, by default loss; repeat it for several.")
+    ] = None,
+    direction: Annotated[
+        list[str] | None, typer.Option(help="minimize or maximize, one for each metric; for many names it is known.")
+    ] = None,
+    limits: Annotated[
+        list[str] | None, typer.Option(metavar="LIMIT", help='What must hold: "latency_ms <= 20"; may be repeated.')
+    ] = None,
     workers: Annotated[int, typer.Option(help="Trials that run at once.")] = 1,
     policy: Annotated[str, typer.Option(help="auto, random, sobol, grid, hyperband, …: see docs/study.md.")] = "auto",
     seed: Seed = 0,
@@ -193,13 +200,19 @@ def tune(
     from thrifty.tuning import kept
 
     options = {
-        "minutes": minutes, "trials": trials, "epochs": epochs, "max_epochs": max_epochs, "metric": metric,
-        "direction": direction, "workers": workers, "policy": policy, "seed": seed, "trial_seconds": trial_seconds,
+        "minutes": minutes, "trials": trials, "epochs": epochs, "max_epochs": max_epochs,
+        "metric": _one_or_all(metric or ["loss"]), "direction": _one_or_all(direction), "limits": limits or [],
+        "workers": workers, "policy": policy, "seed": seed, "trial_seconds": trial_seconds,
         "trial_memory_mb": trial_memory_mb, "warm_start": [str(path.resolve()) for path in warm_start or ()],
     }  # fmt: skip
     with TuneProgress(options, to_stderr=json) as progress:
         found = kept.start(objective, space, options, out=out, watch=progress.show, started=process_started())
     finish(found, as_json=json)
+
+
+def _one_or_all(words: list[str] | None) -> str | list[str] | None:
+    """One word by itself, several as a list."""
+    return words[0] if words and len(words) == 1 else words
 
 
 @app.command()

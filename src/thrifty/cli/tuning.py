@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 8
 MOST_BEST = 5
+MOST_FRONT = 12
 
 
 class TuneProgress(LiveView):
@@ -44,7 +46,7 @@ class TuneProgress(LiveView):
             self.go_live()
         elif event.trial is not None and event.kind in ("trial_finished", "trial_failed", "trial_skipped"):
             trial = study.trials[event.trial]
-            said = f"failed: {_why(trial)}" if trial.state is State.FAILED else _value(study, trial)
+            said = f"failed: {_why(trial)}" if trial.state is State.FAILED else ", ".join(_values(study, trial))
             mark = "  best so far" if study.best is not None and study.best != self.best else ""
             self.best = study.best
             print(
@@ -71,7 +73,7 @@ class TuneProgress(LiveView):
         study = self.study
         assert study is not None
         best = study.best
-        said = f"{study.metric} {best.value:.6g} (trial {best.trial})" if best is not None else "none yet"
+        said = f"{_metrics(study, best)} (trial {best.trial})" if best is not None else "none yet"
         head = Table.grid(expand=True)
         head.add_column(ratio=1, no_wrap=True)
         head.add_column(justify="right", no_wrap=True)
@@ -108,22 +110,24 @@ class TuneProgress(LiveView):
 
         table = Table(box=None, expand=True, pad_edge=False)
         epochs = ["epoch"] if study.max_epochs is not None else []
-        for name in ("worker", "trial", *epochs, study.metric, "seconds"):
+        for name in ("worker", "trial", *epochs, *study.goals.names, "seconds"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("configuration", ratio=1, no_wrap=True, overflow="ellipsis")
         if study.best is not None:
             at = [f"{study.best.epoch}"] if epochs else []
-            values = ["best", str(study.best.trial), *at, f"{study.best.value:.5g}", ""]
+            best = study.best.metrics or {study.metric: study.best.value}
+            values = ["best", str(study.best.trial), *at, *(f"{best[n]:.5g}" for n in study.goals.names), ""]
             table.add_row(*values, Text(_config(study.best.config)), style="bold")
         for worker, (ident, since) in sorted(self.workers.items())[:MOST_ROWS]:
             trial = study.trials[ident]
-            last = trial.values[-1] if trial.values else None
+            curves = [trial.values, *(trial.others.get(n, ()) for n in study.goals.names[1:])]
+            last = ["" if not curve or curve[-1] is None else f"{curve[-1]:.5g}" for curve in curves]
             at = [f"{trial.epoch} of {trial.until}"] if epochs else []
-            value = "" if last is None else f"{last:.5g}"
             seconds = f"{max(0.0, study.clock.elapsed() - since):.1f}"
-            table.add_row(str(worker), str(ident), *at, value, seconds, Text(_config(trial.config)))
+            table.add_row(str(worker), str(ident), *at, *last, seconds, Text(_config(trial.config)))
         if len(self.workers) > MOST_ROWS:
-            table.add_row("", "", *([""] * len(epochs)), "", "", f"and {len(self.workers) - MOST_ROWS} more workers")
+            empty = [""] * (len(epochs) + len(study.goals.names) + 3)
+            table.add_row(*empty, f"and {len(self.workers) - MOST_ROWS} more workers")
         return table
 
 
@@ -143,7 +147,8 @@ def finish(found: Kept, *, as_json: bool) -> None:
                 "folder": str(directory.path),
                 "metric": study.metric,
                 "direction": study.direction,
-                "best": _plain(study, ranked[0]) if ranked else None,
+                **_goals(study),
+                "best": _plain(study, ranked[0]) if ranked and study.best is not None else None,
                 "num_trials": study.num_trials,
                 "epochs_spent": study.epochs_spent,
                 "trials": [_plain(study, trial) for trial in study.trials],
@@ -165,7 +170,16 @@ def _print(directory: RunDirectory, study: Study, ranked: list[Trial]) -> None:
     counts = {state: sum(t.state is state for t in study.trials) for state in State}
     told = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
     console.print(Text(f"{study.num_trials} trials: {told}" if study.num_trials else "no trials"))
-    if ranked:
+    front = len(study.goals.metrics) > 1
+    if front and study.front:
+        console.print(Text("the front: trials that no other beats in every metric"))
+        on_front = dict.fromkeys(point.trial for point in study.front)
+        console.print(_table_of(study, [study.trial(ident) for ident in on_front][:MOST_FRONT]))
+        if len(on_front) > MOST_FRONT:
+            console.print(Text(f"and {len(on_front) - MOST_FRONT} more, in the report"))
+    elif ranked:
+        if study.best is None:
+            console.print(Text(f"no trial keeps {', '.join(map(str, study.goals.limits))}; those that are nearest:"))
         console.print(_table_of(study, ranked[:MOST_BEST]))
     else:
         failed = next((t.why for t in study.trials if t.state is State.FAILED), "")
@@ -175,10 +189,9 @@ def _print(directory: RunDirectory, study: Study, ranked: list[Trial]) -> None:
 
 
 def _ranked(study: Study) -> list[Trial]:
-    """Trials with a value, best first."""
+    """Trials with a value, best first: as `study.best` chooses."""
     found = [trial for trial in study.trials if study.value_of(trial) is not None]
-    sign = 1.0 if study.direction == "minimize" else -1.0
-    return sorted(found, key=lambda trial: (sign * (study.value_of(trial) or 0.0), trial.id))
+    return sorted(found, key=study.rank_of)
 
 
 def _table_of(study: Study, trials: list[Trial]) -> Table:
@@ -186,19 +199,39 @@ def _table_of(study: Study, trials: list[Trial]) -> Table:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, expand=True)
-    names = ["trial", *(["epochs"] if study.max_epochs is not None else []), study.metric]
+    names = ["trial", *(["epochs"] if study.max_epochs is not None else []), *study.goals.names]
     for name in names:
         table.add_column(name, no_wrap=True, justify="right")
     table.add_column("configuration", ratio=1)
     for trial in trials:
         epochs = [] if study.max_epochs is None else [str(trial.epoch)]
-        table.add_row(str(trial.id), *epochs, _value(study, trial), Text(_config(trial.config)))
+        table.add_row(str(trial.id), *epochs, *_values(study, trial), Text(_config(trial.config)))
     return table
 
 
-def _value(study: Study, trial: Trial) -> str:
-    value = study.value_of(trial)
-    return "" if value is None else f"{value:.6g}"
+def _values(study: Study, trial: Trial) -> list[str]:
+    """What was told of a trial at its best epoch."""
+    if study.goals.plain:
+        value = study.value_of(trial)
+        return ["" if value is None else f"{value:.6g}"]
+    told = study.metrics_of(trial)
+    return [f"{told[name]:.6g}" if name in told else "" for name in study.goals.names]
+
+
+def _metrics(study: Study, best: Best) -> str:
+    return ", ".join(f"{n} {v:.6g}" for n, v in (best.metrics or {study.metric: best.value}).items())
+
+
+def _goals(study: Study) -> dict[str, Any]:
+    """What a study of several metrics or with limits has beside others."""
+    if study.goals.plain:
+        return {}
+    return {
+        "metrics": list(study.goals.metrics),
+        "directions": list(study.goals.directions),
+        "limits": [str(limit) for limit in study.goals.limits],
+        "front": [asdict(point) for point in study.front],
+    }
 
 
 def _config(config: Mapping[str, Any]) -> str:
@@ -229,6 +262,9 @@ def _plain(study: Study, trial: Trial) -> dict[str, Any]:
         "config": trial.config,
         "value": study.value_of(trial),
         "values": list(trial.values),
+        **(
+            {} if study.goals.plain else {"metrics": study.metrics_of(trial), "keeps_limits": study.keeps_limits(trial)}
+        ),
         "cost_seconds": trial.cost_seconds,
         "why": trial.why,
         "extra": trial.extra,

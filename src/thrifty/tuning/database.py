@@ -58,6 +58,15 @@ _values = sa.Table(
     sa.Column("value", sa.Float, nullable=False),
     sqlite_with_rowid=False,
 )
+_others = sa.Table(
+    "other_values",
+    _schema,
+    sa.Column("trial", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("value", sa.Float, nullable=False),
+    sqlite_with_rowid=False,
+)
 _events = sa.Table(
     "events",
     _schema,
@@ -86,7 +95,7 @@ def read(folder: Path) -> Snapshot:
             check_format(header, folder)
             rows = connection.execute(sa.select(_events).order_by(_events.c.seq)).all()
             events = [Event(r.seq, r.time_seconds, r.kind, r.trial, json.loads(r.payload)) for r in rows]
-            return Snapshot(header, _load_trials(connection), events)
+            return Snapshot(header, _load_trials(connection, header["format"]), events)
     finally:
         engine.dispose()
 
@@ -142,12 +151,12 @@ class DatabaseStore:
             raise StoreError(f"{self._where} holds another program's database (tables {', '.join(sorted(tables)[:5])})")
         else:
             _schema.create_all(connection)
-            stored = {**header, "format": FORMAT}
+            stored = {"format": FORMAT, **header}
             connection.execute(sa.insert(_study), {"id": 1, "header": json_text(stored)})
         self._take_lease(connection)
         last = connection.execute(sa.select(_events).order_by(_events.c.seq.desc()).limit(1)).first()
         seq, seconds = (last.seq, last.time_seconds) if last is not None else (0, 0.0)
-        return Opened(stored, _load_trials(connection), seq, seconds)
+        return Opened(stored, _load_trials(connection, stored["format"]), seq, seconds)
 
     def _take_lease(self, connection: sa.Connection) -> None:
         row = connection.execute(sa.select(_lease.c.attempt, _lease.c.owner, self._now - _lease.c.renewed)).first()
@@ -181,6 +190,9 @@ class DatabaseStore:
             if change.values:
                 rows = [{"trial": t, "epoch": e, "value": v} for t, e, v in change.values]
                 connection.execute(sa.insert(_values), rows)
+            if change.others:
+                others = [{"trial": t, "epoch": e, "name": n, "value": v} for t, e, n, v in change.others]
+                connection.execute(sa.insert(_others), others)
             if change.events:
                 connection.execute(sa.insert(_events), [_event_row(event) for event in change.events])
 
@@ -273,12 +285,16 @@ def _event_row(event: Event) -> dict[str, Any]:
     }
 
 
-def _load_trials(connection: sa.Connection) -> list[Trial]:
+def _load_trials(connection: sa.Connection, form: int) -> list[Trial]:
+    """form: the store's format; the first has no table of other metrics."""
     curves: dict[int, list[float | None]] = {}
     for trial, epoch, value in connection.execute(sa.select(_values).order_by(_values.c.trial, _values.c.epoch)):
-        curve = curves.setdefault(trial, [])
-        curve += [None] * (epoch - 1 - len(curve))
-        curve.append(value)
+        _extend(curves.setdefault(trial, []), epoch, value)
+    others: dict[int, dict[str, list[float | None]]] = {}
+    if form > 1:
+        rows = sa.select(_others).order_by(_others.c.trial, _others.c.name, _others.c.epoch)
+        for trial, epoch, name, value in connection.execute(rows):
+            _extend(others.setdefault(trial, {}).setdefault(name, []), epoch, value)
     return [
         Trial(
             id=row.id,
@@ -290,9 +306,15 @@ def _load_trials(connection: sa.Connection) -> list[Trial]:
             why=row.why,
             inputs=tuple(json.loads(row.inputs)),
             extra=json.loads(row.extra),
+            others={name: tuple(curve) for name, curve in others.get(row.id, {}).items()},
         )
         for row in connection.execute(sa.select(_trials).order_by(_trials.c.id))
     ]
+
+
+def _extend(curve: list[float | None], epoch: int, value: float) -> None:
+    curve += [None] * (epoch - 1 - len(curve))
+    curve.append(value)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,26 +26,27 @@ def is_generator(objective: Function) -> bool:
 class Objective:
     """A job's entry around the user's objective, which is a callable, or "FILE.py:FUNCTION" (or "module:function").
 
-    arguments: `config`, and for generators `from_epoch`, `until` and `folder`, where checkpoint.json says what was
-    yielded last: {"epoch", "checkpoint", "values" {epoch: value}}. It is written before the epoch is reported, so that
-    an epoch whose report was lost is not run again.
+    metrics: what the study is told, the first of them as the `value`.
+    arguments: `config`, `trial`, and for generators `from_epoch`, `until` and `folder`, where checkpoint.json says what
+    was yielded last: {"epoch", "checkpoint", "values" {epoch: value}, "metrics" {epoch: what else was told}}. It is
+    written before the epoch is reported, so that an epoch whose report was lost is not run again.
     """
 
     objective: Function | str
-    metric: str
+    metrics: tuple[str, ...]
 
     def __call__(self, arguments: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
         function: Function = resolve(self.objective) if isinstance(self.objective, str) else self.objective
         if is_generator(function):
             return self._epochs(function, arguments, channel)
-        value, others = value_of(function(dict(arguments["config"])), self.metric)
+        value, others = value_of(function(dict(arguments["config"])), self.metrics, arguments.get("trial"))
         return {"value": value, **({"metrics": others} if others else {})}
 
     def _epochs(self, function: Function, arguments: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
         told, until = int(arguments["from_epoch"]), int(arguments["until"])
         kept = Checkpoint.read(Path(arguments["folder"]))
         for epoch in range(told + 1, min(kept.epoch, until) + 1):  # what a process that was killed had no time to tell
-            channel.report({"epoch": epoch, "value": kept.values[epoch]})
+            channel.report({"epoch": epoch, "value": kept.values[epoch], "metrics": kept.metrics.get(epoch, {})})
             told = epoch
         epoch = kept.epoch
         if told >= until:
@@ -54,13 +55,13 @@ class Objective:
         try:
             for given in generator:
                 epoch += 1
-                value, others, folder = _yielded(given, self.metric, epoch)
-                kept.values[epoch] = value
+                value, others, folder = _yielded(given, self.metrics, arguments.get("trial"), epoch)
+                kept.values[epoch], kept.metrics[epoch] = value, others
                 if folder is not None:
                     kept.epoch, kept.checkpoint = epoch, folder
                     kept.write()
                 if epoch > told:
-                    channel.report({"epoch": epoch, "value": value, **others})
+                    channel.report({"epoch": epoch, "value": value, "metrics": others})
                 if epoch >= until or channel.should_stop():
                     break
         finally:
@@ -76,6 +77,7 @@ class Checkpoint:
     epoch: int
     checkpoint: str | None
     values: dict[int, float]
+    metrics: dict[int, dict[str, float]]
 
     @classmethod
     def read(cls, folder: Path) -> Checkpoint:
@@ -83,38 +85,46 @@ class Checkpoint:
         file = folder / "checkpoint.json"
         if file.exists():
             found = read_json(file)
-            values = {int(epoch): math.nan if v is None else float(v) for epoch, v in found["values"].items()}
+            values = {int(epoch): v for epoch, v in _numbers(found["values"]).items()}
+            metrics = {int(epoch): _numbers(told) for epoch, told in found.get("metrics", {}).items()}
             if Path(found["checkpoint"]).exists():
-                return cls(folder, int(found["epoch"]), str(found["checkpoint"]), values)
-        return cls(folder, 0, None, {})
+                return cls(folder, int(found["epoch"]), str(found["checkpoint"]), values, metrics)
+        return cls(folder, 0, None, {}, {})
 
     def write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        values = {str(epoch): v if math.isfinite(v) else None for epoch, v in self.values.items()}
-        write_json(
-            self.folder / "checkpoint.json", {"epoch": self.epoch, "checkpoint": self.checkpoint, "values": values}
-        )
+        kept = {"epoch": self.epoch, "checkpoint": self.checkpoint, "values": _plain(self.values)}
+        metrics = {str(epoch): _plain(told) for epoch, told in self.metrics.items() if told}
+        write_json(self.folder / "checkpoint.json", {**kept, "metrics": metrics})
 
 
-def value_of(given: Any, metric: str) -> tuple[float, dict[str, float]]:
-    """The metric that an objective gave, as a number or in a dict of numbers, and what else it told."""
+def value_of(given: Any, metrics: Sequence[str], trial: int | None = None) -> tuple[float, dict[str, float]]:
+    """The first metric that an objective gave, as a number or in a dict of numbers, and what else it told.
+
+    Raises UsageError when one of the metrics is not in it.
+    """
+    which = "the objective" if trial is None else f"in trial {trial} the objective"
     if isinstance(given, Mapping):
-        if metric not in given:
-            raise UsageError(f"the objective gave {_names(given)}, without the metric {metric!r}")
-        return _number(given[metric], metric), {
-            str(name): _number(value, str(name)) for name, value in given.items() if name != metric
-        }
-    return _number(given, metric), {}
+        for metric in metrics:
+            if metric not in given:
+                raise UsageError(f"{which} gave {_names(given)}, without the metric {metric!r}")
+        told = {str(name): _number(value, str(name), which) for name, value in given.items()}
+        return told.pop(metrics[0]), told
+    if len(metrics) > 1:
+        raise UsageError(f"{which} gave {given!r}; give a dict with {', '.join(map(repr, metrics))}")
+    return _number(given, metrics[0], which), {}
 
 
-def _yielded(given: Any, metric: str, epoch: int) -> tuple[float, dict[str, float], str | None]:
+def _yielded(
+    given: Any, metrics: Sequence[str], trial: int | None, epoch: int
+) -> tuple[float, dict[str, float], str | None]:
     """The value, what else was told, and the absolute path of the checkpoint's folder of one yield."""
     folder = None
     if isinstance(given, tuple):
         if len(given) != 2:
             raise UsageError(f"the objective yielded {len(given)} things; yield the metric, or (the metric, a folder)")
         given, folder = given
-    value, others = value_of(given, metric)
+    value, others = value_of(given, metrics, trial)
     if folder is None:
         return value, others, None
     path = Path(folder).absolute()
@@ -123,11 +133,20 @@ def _yielded(given: Any, metric: str, epoch: int) -> tuple[float, dict[str, floa
     return value, others, str(path)
 
 
-def _number(value: Any, name: str) -> float:
+def _number(value: Any, name: str, which: str) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"the objective gave {value!r} for {name!r}; it must be a number") from error
+        raise UsageError(f"{which} gave {value!r} for {name!r}; it must be a number") from error
+
+
+def _numbers(told: Mapping[str, float | None]) -> dict[str, float]:
+    """Numbers as JSON kept them, where None stands for what is not finite."""
+    return {name: math.nan if value is None else float(value) for name, value in told.items()}
+
+
+def _plain(told: Mapping[Any, float]) -> dict[str, float | None]:
+    return {str(name): value if math.isfinite(value) else None for name, value in told.items()}
 
 
 def _names(given: Mapping[Any, Any]) -> str:

@@ -1,7 +1,9 @@
 """A study as one of Optuna's, in a storage that optuna-dashboard opens.
 
 Epochs become intermediate values at their number from 1, and a trial's value that of its best epoch. A paused or given
-up trial is pruned, as Optuna calls one that stopped early with a value.
+up trial is pruned, as Optuna calls one that stopped early with a value. Optuna keeps no curves of several metrics: they
+become the attribute "curves", and a paused trial is complete with the metrics of its best epoch. Limits are Optuna's
+constraints.
 """
 
 from __future__ import annotations
@@ -30,10 +32,10 @@ def export(study: Study, storage: str, name: str) -> Any:
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        there = optuna.create_study(storage=storage, study_name=name, direction=study.direction)  # type: ignore[arg-type]
+        there = optuna.create_study(storage=storage, study_name=name, directions=study.goals.directions)  # type: ignore[arg-type]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            there.set_metric_names([study.metric])
+            there.set_metric_names(list(study.goals.metrics))
         there.add_trials([_frozen(study, trial, times.get(trial.id, (0.0, 0.0)), started) for trial in study.trials])
     except optuna.exceptions.DuplicatedStudyError as error:
         raise UsageError(f"{storage} holds a study named {name!r} already; give another name or storage") from error
@@ -52,7 +54,8 @@ def export(study: Study, storage: str, name: str) -> Any:
 def _frozen(study: Study, trial: Trial, when: tuple[float, float], started: datetime) -> Any:
     from optuna.trial import FrozenTrial, TrialState
 
-    value = study.value_of(trial)
+    told = study.metrics_of(trial)
+    several = len(study.goals.metrics) > 1
     states = {
         State.WAITING: TrialState.WAITING,
         State.RUNNING: TrialState.RUNNING,
@@ -62,23 +65,36 @@ def _frozen(study: Study, trial: Trial, when: tuple[float, float], started: date
         State.SKIPPED: TrialState.PRUNED,
     }
     state = states[trial.state]
+    if several and state is TrialState.PRUNED:
+        state = TrialState.COMPLETE if told else TrialState.FAIL
     ended = state.is_finished()
     steps = {} if study.max_epochs is None else {e: v for e, v in enumerate(trial.values, 1) if v is not None}
-    kept = value if state in (TrialState.COMPLETE, TrialState.PRUNED) else None
+    kept = (
+        [told[n] for n in study.goals.metrics] if told and state in (TrialState.COMPLETE, TrialState.PRUNED) else None
+    )
     begun, end = (started + timedelta(seconds=seconds) for seconds in when)
     return FrozenTrial(
         number=trial.id,
         trial_id=trial.id,
         state=state,
-        value=kept,
+        value=None,
+        values=kept,
         datetime_start=None if state is TrialState.WAITING else begun,
         datetime_complete=max(begun, end) if ended else None,
         params=dict(trial.config) if study.space is not None else {},
         distributions=_distributions(study, trial.config),
         user_attrs=_attributes(study, trial),
-        system_attrs={"fixed_params": dict(trial.config)} if state is TrialState.WAITING else {},
-        intermediate_values=steps,
+        system_attrs=_system(study, trial, told, state is TrialState.WAITING),
+        intermediate_values={} if several else steps,
     )
+
+
+def _system(study: Study, trial: Trial, told: Mapping[str, float], waiting: bool) -> dict[str, Any]:
+    """What Optuna keeps of a trial for itself."""
+    found: dict[str, Any] = {"fixed_params": dict(trial.config)} if waiting else {}
+    if told and study.goals.limits:
+        found["constraints"] = [limit.excess(told[limit.name]) for limit in study.goals.limits]
+    return found
 
 
 def _attributes(study: Study, trial: Trial) -> dict[str, Any]:
@@ -88,6 +104,8 @@ def _attributes(study: Study, trial: Trial) -> dict[str, Any]:
         found["why"] = trial.why
     if study.space is None:
         found["config"] = trial.config
+    if len(study.goals.metrics) > 1 and study.max_epochs is not None:
+        found["curves"] = {study.metric: list(trial.values), **{n: list(c) for n, c in trial.others.items()}}
     return found
 
 

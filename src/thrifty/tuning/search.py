@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from thrifty.core.budget import Budget, Clock
 from thrifty.core.events import Event
@@ -39,6 +40,7 @@ def search(
 
     A budget in trials is, in a study with epochs, one in full trainings: their epochs are what is bounded.
     Jobs report {"epoch", "value"}, and end with {"value", ...}: the rest of the result is kept as the trial's `extra`.
+    Metrics of a study that has several are told beside the value, as "metrics" {name: number}.
     When the clock is over or the iterator is closed, running jobs are asked to stop, killed after the grace, and what
     they told is kept. The last event, `search_finished`, says why: "budget", or what the policy gave as its reason.
     """
@@ -174,8 +176,8 @@ class _Loop:
             rest = {k: v for k, v in message.items() if k not in ("seq", "time_seconds", "kind", "trial")}
             self.study.record(str(message.get("kind", "progress")), running.trial, **rest)
         elif not running.failed and self.study.trial(running.trial).epoch < int(message["epoch"]):
-            value = message["value"] if message["value"] is not None else math.nan
-            if not self.study.report(running.trial, int(message["epoch"]), value):
+            told = _told(self.study, message)
+            if not self.study.report(running.trial, int(message["epoch"]), told):
                 running.failed = True
                 self.executor.stop(update.handle, 0.0)
 
@@ -188,8 +190,9 @@ class _Loop:
         extra["peak_memory_bytes"] = ended.peak_memory_bytes
         if ended.outcome == "stopped" and running.dropped is None:
             extra["cut_short"] = True  # its value is of less training than was bought
-        value = (ended.result or {}).get("value")
-        told = value is not None and math.isfinite(value)
+        result = ended.result or {}
+        value = None if result.get("value") is None else _told(study, result)
+        told = value is not None and all(map(math.isfinite, value.values() if isinstance(value, dict) else [value]))
         if running.dropped is not None and not told:
             study.skip(trial.id, running.dropped, extra, cost)
         elif ended.outcome not in ("done", "stopped"):
@@ -208,7 +211,7 @@ class _Loop:
             said = "without a value" if value is None else f"with the value {value}"
             study.fail(trial.id, f"it ended {said}", extra, cost)
 
-    def has_epochs(self, running: _Running, value: float | None) -> bool:
+    def has_epochs(self, running: _Running, value: float | dict[str, float] | None) -> bool:
         """Whether a trial has new epochs; its result is that of the epoch it ran to when it reported none."""
         reported = self.study.trial(running.trial).epoch > running.since
         if value is None or reported or running.until is None:
@@ -248,3 +251,11 @@ class _Loop:
             if not running.failed:
                 self.study.pause(running.trial)
         self.running = {}
+
+
+def _told(study: Study, message: Mapping[str, Any]) -> float | dict[str, float]:
+    """What a job told of an epoch or at its end; NaN for what JSON could not hold or what it did not tell."""
+    others = message.get("metrics", {})
+    told = {study.metric: message["value"], **{n: others.get(n) for n in study.goals.names if n != study.metric}}
+    known = {name: math.nan if value is None else float(value) for name, value in told.items()}
+    return known if len(known) > 1 else known[study.metric]

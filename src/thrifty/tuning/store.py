@@ -18,18 +18,22 @@ from thrifty.core.errors import StoreError, UsageError
 from thrifty.core.events import Event, json_text
 from thrifty.tuning.trial import Trial
 
-FORMAT = 1
+FORMAT = 2  # 1: studies of one metric alone
 LEASE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One transaction: trials that are new, trials that changed, (trial, epoch, value) rows, and events."""
+    """One transaction: trials that are new, trials that changed, (trial, epoch, value) rows, and events.
+
+    others: (trial, epoch, name, value) rows of other metrics than the first.
+    """
 
     new: Sequence[Trial] = ()
     changed: Sequence[Trial] = ()
     values: Sequence[tuple[int, int, float]] = ()
     events: Sequence[Event] = ()
+    others: Sequence[tuple[int, int, str, float]] = ()
 
 
 @dataclass(frozen=True, slots=True)

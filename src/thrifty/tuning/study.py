@@ -12,16 +12,21 @@ import math
 import operator
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from thrifty.core.budget import Clock
 from thrifty.core.errors import Exhausted, ExternalError, StoreError, UsageError
 from thrifty.core.events import RESERVED, Event, EventLog, json_text
 from thrifty.core.seeds import generator
 from thrifty.core.space import Space
-from thrifty.tuning.metric import direction_of, is_number, number, numbers, whole
+from thrifty.tuning.front import Point, add
+from thrifty.tuning.goals import Goals
+from thrifty.tuning.metric import is_number, number, numbers, whole
 from thrifty.tuning.policies.named import policy_of
 from thrifty.tuning.policy import Policy, Purchase, Stop
 from thrifty.tuning.store import Change, MemoryStore, Store
@@ -29,7 +34,9 @@ from thrifty.tuning.trial import Best, Proposal, State, Trial
 
 if TYPE_CHECKING:
     from thrifty.tuning.importance import Importance
+    from thrifty.tuning.scalarisation import Scale
 
+Told = tuple[int, dict[str, float]]  # an epoch and what was told of it, by name
 MOST_COMPLETIONS = 1000  # draws of what an enqueued configuration leaves out, to meet the constraints
 
 
@@ -38,7 +45,9 @@ class Study:
 
     space: {name: Float | Int | Choice | When | list of options}, a Space, a dataclass with domains, a YAML file's path;
         None for a study whose configurations are free dicts given to `start`.
-    metric, direction: the metric's name, and "minimize" or "maximize" (read from names such as loss and accuracy).
+    metric, direction: the metric's name, and "minimize" or "maximize" (read from names such as loss and accuracy); or
+        lists of several metrics' names and directions: then `front` is what is looked for.
+    limits: what must hold, such as "latency_ms <= 20", of the metrics or of other numbers that are told with them.
     max_epochs: the epochs of a full trial; None when a trial has one value and no epochs.
     seed: the same seed and the same answers give the same decisions.
     folder: where the study is kept; it is gone on with when its space, metric, direction and max_epochs match.
@@ -53,8 +62,9 @@ class Study:
         self,
         space: Any = None,
         *,
-        metric: str = "loss",
-        direction: str | None = None,
+        metric: str | Sequence[str] = "loss",
+        direction: str | Sequence[str | None] | None = None,
+        limits: Sequence[str] = (),
         max_epochs: int | None = None,
         seed: int = 0,
         folder: str | Path | None = None,
@@ -67,12 +77,12 @@ class Study:
         self.space = None if space is None else Space.of(space)
         if self.space is not None and not self.space:
             raise UsageError("the space is empty; give it at least one parameter")
-        self.metric = metric
-        self.direction = direction_of(metric, direction)
+        self.goals = Goals.of(metric, direction, limits)
+        self.metric, self.direction = self.goals.metrics[0], self.goals.directions[0]
         self.max_epochs = None if max_epochs is None else whole("max_epochs", max_epochs, 1)
         self.seed = whole("seed", seed, 0)
         self.folder = None if folder is None else Path(folder)
-        self.policy = policy_of(policy, self.max_epochs)
+        self.policy = self._policy_of(policy)
         points = [self._completed(config, at) for at, config in enumerate(first)]
         self.clock = clock or Clock()
         self.listeners: list[Callable[[Event], None]] = []
@@ -85,6 +95,9 @@ class Study:
         self._running: set[int] = set()
         self._changes = array("q")
         self._best: tuple[float, int, int] | None = None
+        self._front: list[Point] = []
+        self._newest: dict[int, Point] = {}
+        self._scale: tuple[int, Scale] | None = None
         self._open()
         if not self._trials:
             for config in points:
@@ -101,9 +114,10 @@ class Study:
         from thrifty.tuning.database import read
 
         store = read(Path(folder))
-        names = ("metric", "direction", "max_epochs", "seed")
+        names = ("metric", "direction", "limits", "max_epochs", "seed")
         space = None if store.header["space"] is None else Space.from_json(store.header["space"])
-        return cls(space, policy=policy, store=store, **{name: store.header[name] for name in names})
+        kept = {name: store.header[name] for name in names if name in store.header}
+        return cls(space, policy=policy, store=store, **kept)
 
     # ---- asking and telling
 
@@ -130,6 +144,7 @@ class Study:
 
         values: the metric of each epoch from from_epoch + 1 on (fewer than asked for: it is paused there; more: an
             error), or one number (with epochs: the value at until_epoch). NaN or an infinity: it failed there.
+            With several metrics or limits a dict of them; a number beside a list is that of each epoch of the list.
         cost_seconds: what it cost, added to what the trial had cost before.
         failed: why it failed; values told with it are kept.
         extra: anything else to keep with the trial, as JSON.
@@ -142,11 +157,11 @@ class Study:
         until = before.until if before.until is not None else before.epoch + 1
         asked = until - before.epoch
         if values is None:
-            told: list[tuple[int, float]] = []
-        elif is_number(values):
-            told = [(until, number(values, f"{self.metric} of trial {before.id}"))]
+            told: list[Told] = []
+        elif self._is_one(values):
+            told = [(until, self.goals.row(values, f"trial {before.id}"))]
         else:
-            given = numbers(values, f"{self.metric} of trial {before.id}")
+            given = self._rows(values, before.id)
             if len(given) > asked:
                 raise UsageError(
                     f"trial {before.id} was asked for {asked} more epoch{'s' * (asked != 1)} "
@@ -231,7 +246,7 @@ class Study:
         self._commit(after, [("trial_continued", {"why": after.why, **self._span(after)})])
 
     def report(self, trial: int, epoch: int, value: Any) -> bool:
-        """The metric after `epoch` of a running trial; False when it was no finite number, and so failed the trial.
+        """The metric (or a dict of all) after `epoch` of a running trial; False when one is not finite: it failed.
 
         In a study without epochs this is progress that watchers and policies see, and `finish` tells what counts.
         """
@@ -239,12 +254,12 @@ class Study:
         last = math.inf if self.max_epochs is None else self.max_epochs
         if not before.epoch < epoch <= last:
             raise UsageError(f"trial {before.id} reported epoch {epoch}; it must be from {before.epoch + 1} to {last}")
-        told = number(value, f"{self.metric} of trial {before.id}")
-        if not math.isfinite(told):
-            self._end(before, [(epoch, told)], None, None, None)
+        told = [(epoch, self.goals.row(value, f"trial {before.id}"))]
+        if not all(map(math.isfinite, told[0][1].values())):
+            self._end(before, told, None, None, None)
             return False
-        after = _changed(before, values=_extended(before.values, [(epoch, told)]))
-        self._commit(after, [("epoch_finished", {"epoch": epoch, "value": told})], [(epoch, told)])
+        after = self._with(before, told)
+        self._commit(after, [("epoch_finished", {"epoch": epoch, **self._said(told[0][1])})], told)
         return True
 
     def finish(
@@ -262,7 +277,7 @@ class Study:
             told = []
         else:
             until = before.until if before.until is not None else before.epoch + 1
-            told = [(until, number(value, f"{self.metric} of trial {before.id}"))]
+            told = [(until, self.goals.row(value, f"trial {before.id}"))]
         self._end(before, told, None, cost_seconds, extra, state=State.DONE)
 
     def pause(self, trial: int, extra: Mapping[str, Any] | None = None, cost_seconds: float | None = None) -> None:
@@ -311,11 +326,34 @@ class Study:
 
     @property
     def best(self) -> Best | None:
-        """The best value of any epoch of any trial, the earlier trial on a tie; None while there is none."""
-        if self._best is None:
-            return None
-        score, trial, epoch = self._best
-        return Best(trial, dict(self._trials[trial].config), self._sign * score, epoch)
+        """The best value of any epoch of any trial that keeps the limits, the earlier trial on a tie; None without one.
+
+        Of several metrics, the point of the front whose worst metric is best, each metric on its scale of the study.
+        """
+        if self.goals.plain:
+            if self._best is None:
+                return None
+            score, trial, epoch = self._best
+            return Best(trial, dict(self._trials[trial].config), self._sign * score, epoch)
+        return self._best_at(min(self._front, key=self._rank)) if self._front else None
+
+    @property
+    def front(self) -> list[Best]:
+        """The Pareto front of what keeps the limits, by the first metric, best first; of one metric the best alone."""
+        if self.goals.plain:
+            return [self.best] if self.best is not None else []
+        return [self._best_at(point) for point in sorted(self._front, key=lambda p: (p.scores, p.trial, p.epoch))]
+
+    @property
+    def scale(self) -> Scale:
+        """How the metrics compare with each other by now. Raises UsageError before there is a value."""
+        from thrifty.tuning.scalarisation import Scale
+
+        if not self._newest:
+            raise UsageError("the study has no value yet, so no scale of its metrics")
+        if self._scale is None or self._scale[0] != len(self._changes):
+            self._scale = len(self._changes), Scale.of(list(self._newest.values()), self._front)
+        return self._scale[1]
 
     @property
     def num_proposals(self) -> int:
@@ -333,12 +371,44 @@ class Study:
 
     def value_of(self, trial: Trial) -> float | None:
         """A trial's value: of its best epoch, or without epochs the one it ended with; None while it has none."""
+        if not self.goals.plain:
+            return self.metrics_of(trial).get(self.metric)
         if self.max_epochs is None:
             return trial.values[-1] if trial.state is State.DONE else None
         told = [value for value in trial.values if value is not None]
         if not told:
             return None
         return min(told) if self.direction == "minimize" else max(told)
+
+    def metrics_of(self, trial: Trial) -> dict[str, float]:
+        """All that was told of a trial, at the epoch that is best; empty while it has none.
+
+        The best epoch is the one that breaks the limits least and then, of several metrics, as for `best`.
+        """
+        if self.goals.plain:
+            value = self.value_of(trial)
+            return {} if value is None else {self.metric: value}
+        points = self.points_of(trial)
+        return self._row_at(trial, min(points, key=self._rank).epoch) if points else {}
+
+    def points_of(self, trial: Trial) -> list[Point]:
+        """What counts of a trial: each epoch that was told, or the one value that it ended with."""
+        if self.max_epochs is None:
+            epochs: Sequence[int] = (trial.epoch,) if trial.state is State.DONE else ()
+        else:
+            epochs = [epoch for epoch, value in enumerate(trial.values, 1) if value is not None]
+        return [self._point(trial, epoch) for epoch in epochs]
+
+    def rank_of(self, trial: Trial) -> tuple[float, ...]:
+        """Sorts trials that have a value, best first: by their best epochs as for `best`, then by their numbers."""
+        if self.goals.plain:
+            return 0.0, self._sign * (self.value_of(trial) or 0.0), trial.id
+        return min(map(self._rank, self.points_of(trial)))
+
+    def keeps_limits(self, trial: Trial) -> bool:
+        """Whether a trial keeps the limits at its best epoch."""
+        told = self.metrics_of(trial) if self.goals.limits else {}
+        return not self.goals.limits or (bool(told) and not any(self.goals.violations(told)))
 
     def score(self, value: float) -> float:
         """`value` so that smaller is better."""
@@ -394,10 +464,9 @@ class Study:
         from thrifty.tuning.store import FORMAT
 
         header = {
-            "format": FORMAT,
+            "format": 1 if self.goals.plain else FORMAT,
             "space": None if self.space is None else self.space.to_json(),
-            "metric": self.metric,
-            "direction": self.direction,
+            **self.goals.header(),
             "max_epochs": self.max_epochs,
             "seed": self.seed,
         }
@@ -435,14 +504,23 @@ class Study:
             ) from error
         return self.space.validate({**drawn, **config})
 
+    def _policy_of(self, policy: str | Policy) -> Policy:
+        if self.goals.plain:
+            return policy_of(policy, self.max_epochs)
+        from thrifty.tuning.scalarisation import Scalarised
+
+        return Scalarised(policy, self.max_epochs)
+
     def _check_match(self, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-        for name in ("space", "metric", "direction", "max_epochs"):
-            same = stored[name] == given[name]
+        for name in ("space", "metric", "direction", "limits", "max_epochs"):
+            same = stored.get(name) == given.get(name)
             if name == "space" and stored[name] is not None and given[name] is not None:
                 same = Space.from_json(stored[name]) == self.space
             if not same:
+                there, here = _short(stored.get(name)), _short(given.get(name))
+                verb = "are" if name == "limits" else "is"
                 raise StoreError(
-                    f"{self.folder} holds a study whose {name} is {_short(stored[name])}, not {_short(given[name])}. "
+                    f"{self.folder} holds a study whose {name} {verb} {there}, not {here}. "
                     f"Give the same {name} to go on with it, or another folder"
                 )
 
@@ -468,13 +546,73 @@ class Study:
             raise UsageError(f"a trial at epoch {epoch} cannot run to epoch {until} of {self.max_epochs}")
         return until
 
+    def _is_one(self, values: Any) -> bool:
+        """Whether one number was told of each metric, rather than a list."""
+        if isinstance(values, Mapping) and not self.goals.plain:
+            return all(map(is_number, values.values()))
+        return is_number(values)
+
+    def _rows(self, values: Any, trial: int) -> list[dict[str, float]]:
+        """What was told of each epoch, where at least one metric has a list."""
+        what = f"trial {trial}"
+        if not isinstance(values, Mapping) or self.goals.plain:
+            if len(self.goals.names) > 1:
+                self.goals.row(values, what)  # says what to tell instead
+            return [{self.metric: value} for value in numbers(values, f"{self.metric} of {what}")]
+        self.goals.check(values, what)
+        lists = {n: numbers(v, f"{n} of {what}") for n, v in values.items() if not is_number(v)}
+        count = len(next(iter(lists.values())))
+        if any(len(told) != count for told in lists.values()):
+            lengths = ", ".join(f"{len(told)} of {n!r}" for n, told in lists.items())
+            raise UsageError(f"{what} was told {lengths}; tell as many of each metric")
+        fixed = {n: number(v, f"{n} of {what}") for n, v in values.items() if n not in lists}
+        return [{n: fixed[n] if n in fixed else lists[n][i] for n in self.goals.names} for i in range(count)]
+
+    def _row_at(self, trial: Trial, epoch: int) -> dict[str, float]:
+        """What was told of an epoch that was told."""
+        curves = {self.metric: trial.values, **trial.others}
+        return {name: curves[name][epoch - 1] or 0.0 for name in self.goals.names}
+
+    def _point(self, trial: Trial, epoch: int) -> Point:
+        row = self._row_at(trial, epoch)
+        return Point(trial.id, epoch, self.goals.scores(row), self.goals.violations(row))
+
+    def _rank(self, point: Point) -> tuple[float, float, int, int]:
+        """Sorts points: by what they break, then by the metric, or by several of them alike."""
+        count = len(point.scores)
+        broken = 0.0 if point.feasible else float(self.scale.violations([point])[0])
+        kept = replace(point, violations=(0.0,) * len(point.violations))
+        number = point.scores[0] if count == 1 else float(self.scale.numbers([kept], np.full(count, 1 / count))[0])
+        return broken, number, point.trial, point.epoch
+
+    def _best_at(self, point: Point) -> Best:
+        trial = self._trials[point.trial]
+        told = self._row_at(trial, point.epoch)
+        return Best(trial.id, dict(trial.config), told[self.metric], point.epoch, told)
+
+    def _with(self, trial: Trial, told: Sequence[Told], **fields: Any) -> Trial:
+        """A trial with more epochs."""
+        values = _extended(trial.values, [(epoch, row[self.metric]) for epoch, row in told])
+        others = trial.others
+        if told and len(self.goals.names) > 1:
+            others = {
+                name: _extended(others.get(name, ()), [(epoch, row[name]) for epoch, row in told])
+                for name in self.goals.names
+                if name != self.metric
+            }
+        return _changed(trial, values=values, others=others, **fields)
+
+    def _said(self, row: Mapping[str, float]) -> dict[str, Any]:
+        """What an event says of an epoch."""
+        return {"value": row[self.metric], **({"metrics": dict(row)} if len(row) > 1 else {})}
+
     def _span(self, trial: Trial) -> dict[str, Any]:
         return {} if trial.until is None else {"from_epoch": trial.epoch, "until_epoch": trial.until}
 
     def _end(
         self,
         before: Trial,
-        told: Sequence[tuple[int, float]],
+        told: Sequence[Told],
         failed: str | None,
         cost_seconds: float | None,
         extra: Mapping[str, Any] | None,
@@ -485,13 +623,15 @@ class Study:
         failed: why it failed, or why it is given `state`.
         """
         good = []
-        for epoch, value in told:
-            if not math.isfinite(value):
-                failed = failed or f"{self.metric} was {value}" + (f" at epoch {epoch}" if self.max_epochs else "")
+        for epoch, row in told:
+            wrong = next((name for name, value in row.items() if not math.isfinite(value)), None)
+            if wrong is not None:
+                failed = failed or f"{wrong} was {row[wrong]}" + (f" at epoch {epoch}" if self.max_epochs else "")
                 state = State.FAILED
                 break
-            good.append((epoch, value))
-        values = _extended(before.values, good)
+            good.append((epoch, row))
+        after = self._with(before, good)
+        values = after.values
         if failed is not None:
             state = State.FAILED if state is None else state
         elif state is None:
@@ -499,17 +639,17 @@ class Study:
             state = State.DONE if done else State.PAUSED if values else State.WAITING
         why = failed if failed is not None else before.why
         after = _changed(
-            before,
+            after,
             state=state,
             until=None,
-            values=values,
             why=why,
             cost_seconds=before.cost_seconds + _cost(cost_seconds, before.id),
             extra={**before.extra, **_as_json(extra or {}, "extra")},
         )
         details: dict[str, Any] = {"cost_seconds": after.cost_seconds}
         if values:
-            details |= {"epoch": len(values), "value": values[-1], "best": self._best_of(values)}
+            details |= {"epoch": len(values), **self._said(self._row_at(after, len(values)))}
+            details |= self._best_said(after)
         if state in (State.FAILED, State.SKIPPED):
             details["why"] = why
         if extra:
@@ -517,9 +657,13 @@ class Study:
         kinds = {State.DONE: "finished", State.WAITING: "paused"}
         self._commit(after, [(f"trial_{kinds.get(state, state.value)}", details)], good)
 
-    def _best_of(self, values: Sequence[float | None]) -> float:
-        known = [v for v in values if v is not None]
-        return min(known) if self._sign > 0 else max(known)
+    def _best_said(self, trial: Trial) -> dict[str, float]:
+        """The best value of a trial's epochs that keep the limits, where there is one."""
+        epochs = [epoch for epoch, value in enumerate(trial.values, 1) if value is not None]
+        if self.goals.limits:
+            epochs = [epoch for epoch in epochs if self._point(trial, epoch).feasible]
+        known = [trial.values[epoch - 1] or 0.0 for epoch in epochs]
+        return {"best": min(known) if self._sign > 0 else max(known)} if known else {}
 
     def _event(self, kind: str, trial: int | None, payload: Mapping[str, Any]) -> Event:
         seconds = round(self._offset_seconds + max(0.0, self.clock.elapsed()), 3)
@@ -529,7 +673,7 @@ class Study:
         self,
         trial: Trial | None,
         events: Sequence[tuple[str, Mapping[str, Any]]],
-        values: Sequence[tuple[int, float]] = (),
+        told: Sequence[Told] = (),
         about: int | None = None,
     ) -> list[Event]:
         """Writes a trial as it is now, with its events, and then remembers it."""
@@ -540,8 +684,16 @@ class Study:
             Change(
                 new=[trial] if trial is not None and new else (),
                 changed=[trial] if trial is not None and not new else (),
-                values=[(trial.id, epoch, value) for epoch, value in values] if trial is not None else (),
+                values=[(trial.id, epoch, row[self.metric]) for epoch, row in told] if trial is not None else (),
                 events=made,
+                others=[
+                    (trial.id, epoch, name, value)
+                    for epoch, row in told
+                    for name, value in row.items()
+                    if name != self.metric
+                ]
+                if trial is not None and len(self.goals.names) > 1
+                else (),
             )
         )
         self._applied([trial] if trial is not None else [], made)
@@ -572,9 +724,12 @@ class Study:
             known = len(trial.values) - (trial.state is State.DONE)
         self._epochs_spent += len(trial.values) - known
         for epoch, value in enumerate(trial.values[known:], start=known + 1):
-            if value is not None:
+            if value is not None and self.goals.plain:
                 found = (self._sign * value, trial.id, epoch)
                 self._best = found if self._best is None else min(self._best, found)
+            elif value is not None:
+                self._newest[trial.id] = self._point(trial, epoch)
+                add(self._front, self._newest[trial.id])
 
     def _mirror(self, events: Sequence[Event]) -> str:
         """Copies events to `events.jsonl`; what cannot be written now waits, for the store has it. Returns why."""
@@ -624,7 +779,7 @@ def _store_in(folder: Path) -> Store:
 
 def _changed(trial: Trial, **fields: Any) -> Trial:
     # dataclasses.replace, which this is, costs three times as much.
-    names = ("id", "config", "state", "values", "cost_seconds", "until", "why", "inputs", "extra")
+    names = ("id", "config", "state", "values", "cost_seconds", "until", "why", "inputs", "extra", "others")
     return Trial(*(fields[n] if n in fields else getattr(trial, n) for n in names))
 
 

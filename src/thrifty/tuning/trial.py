@@ -29,6 +29,7 @@ class Trial:
     until: the epoch up to which it is being run now, None when it is not running or there are no epochs.
     why: why it was bought, or why it failed or was skipped.
     inputs: ids of the trials that it uses (a teacher, an ensemble's members, the step before).
+    others: the curves of the study's other metrics, and of what its limits are about, by name; as long as `values`.
     """
 
     id: int
@@ -40,6 +41,7 @@ class Trial:
     why: str = ""
     inputs: tuple[int, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
+    others: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
 
     @property
     def epoch(self) -> int:
@@ -64,9 +66,13 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best value told so far, and the trial and epoch (from 1) that it belongs to."""
+    """The best value told so far, and the trial and epoch (from 1) that it belongs to.
+
+    value: of the study's first metric. metrics: of all that is told, in a study of several metrics or with limits.
+    """
 
     trial: int
     config: dict[str, Any]
     value: float
     epoch: int
+    metrics: dict[str, float] = field(default_factory=dict)

@@ -38,8 +38,9 @@ def tune(
     minutes: float | None = None,
     trials: int | None = None,
     epochs: int | None = None,
-    metric: str = "loss",
-    direction: str | None = None,
+    metric: str | Sequence[str] = "loss",
+    direction: str | Sequence[str | None] | None = None,
+    limits: Sequence[str] = (),
     max_epochs: int | None = None,
     workers: int = 1,
     folder: str | Path | None = None,
@@ -58,7 +59,8 @@ def tune(
         generator function `objective(config, checkpoint)` that yields the metric after each epoch, or (the metric,
         a folder) where it can be gone on with from that folder: a paused trial is called again with the folder that it
         yielded last as `checkpoint` (None at first). Or "FILE.py:FUNCTION".
-    space: as `Study` takes it. metric, direction, policy, seed: as for `Study`.
+    space: as `Study` takes it. metric, direction, limits, policy, seed: as for `Study`; of several metrics or with
+        limits the objective gives all of them in a dict.
     minutes, trials, epochs: the budget, at least one; with epochs a trial's worth is `max_epochs` of them.
     max_epochs: the epochs of a full trial, for a generator.
     workers: how many trials run at once; each gets its share of the cores.
@@ -73,7 +75,7 @@ def tune(
     """
     study, interrupted = search_in_processes(
         objective, space, minutes=minutes, trials=trials, epochs=epochs, metric=metric, direction=direction,
-        max_epochs=max_epochs, workers=workers, folder=folder, policy=policy, seed=seed, first=first,
+        limits=limits, max_epochs=max_epochs, workers=workers, folder=folder, policy=policy, seed=seed, first=first,
         warm_start=warm_start, trial_seconds=trial_seconds, trial_memory_mb=trial_memory_mb, watch=watch,
         started=started,
     )  # fmt: skip
@@ -89,8 +91,8 @@ def search_in_processes(
     minutes: float | None,
     trials: int | None,
     epochs: int | None,
-    metric: str,
-    direction: str | None,
+    metric: str | Sequence[str],
+    direction: str | Sequence[str | None] | None,
     max_epochs: int | None,
     workers: int,
     folder: str | Path | None,
@@ -102,6 +104,7 @@ def search_in_processes(
     started: float | None,
     first: Sequence[Mapping[str, Any]] = (),
     warm_start: Sequence[str | Path] = (),
+    limits: Sequence[str] = (),
 ) -> tuple[Study, int | None]:
     """What `tune` does; gives the study, and the signal that ended the search early, if one did."""
     if minutes is None and trials is None and epochs is None:
@@ -114,15 +117,15 @@ def search_in_processes(
         interruption = stack.enter_context(Interruption())
         clock = StoppableClock(budget.seconds, started, interruption)
         study = Study(
-            space, metric=metric, direction=direction, max_epochs=max_epochs, seed=seed, folder=folder, policy=policy,
-            first=first, warm_start=warm_start, clock=clock,
+            space, metric=metric, direction=direction, limits=limits, max_epochs=max_epochs, seed=seed, folder=folder,
+            policy=policy, first=first, warm_start=warm_start, clock=clock,
         )  # fmt: skip
         kept = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="thrifty-tune-")) if folder is None else folder
         )
         cores = max(1, usable_cores() // workers)
         executor = stack.enter_context(ProcessExecutor(cores * workers, log_folder=kept / "logs"))
-        made = _Jobs(objective, function, metric, kept / "trials", cores, trial_seconds, trial_memory_mb)
+        made = _Jobs(objective, function, study.goals.names, kept / "trials", cores, trial_seconds, trial_memory_mb)
         counted = None if trials is None and epochs is None else Budget(None, trials, epochs)
         events = stack.enter_context(closing(search(study, study.policy, executor, made, clock, counted)))
         for event in events:
@@ -136,20 +139,20 @@ class _Jobs:
     """Makes the job of each purchase."""
 
     def __init__(
-        self, objective: Function | str, function: Function, metric: str, folder: Path, cores: int,
+        self, objective: Function | str, function: Function, metrics: tuple[str, ...], folder: Path, cores: int,
         seconds: float | None, memory_mb: float | None,
     ) -> None:  # fmt: skip
         if isinstance(objective, str):
             path, _, name = objective.rpartition(":")
             objective = f"{Path(path).resolve() if path.endswith('.py') else path}:{name}"
-        self.entry = Objective(objective, metric)
+        self.entry = Objective(objective, metrics)
         self.preload = _preload(objective, function)
         self.folder, self.cores, self.seconds = folder, cores, seconds
         self.memory_bytes = None if memory_mb is None else int(1e6 * memory_mb)
         self.generator = is_generator(function)
 
     def __call__(self, trial: Trial, purchase: Purchase) -> Job:
-        arguments: dict[str, Any] = {"config": trial.config}
+        arguments: dict[str, Any] = {"config": trial.config, "trial": trial.id}
         if self.generator:
             arguments |= {"from_epoch": trial.epoch, "until": trial.until, "folder": str(self.folder / str(trial.id))}
         return Job(

@@ -47,6 +47,7 @@ def html(report: Mapping[str, Any]) -> str:
         report["version"],
         _header(report),
         _answer(report),
+        plots.front(report),
         _again(report),
         plots.bought(report),
         plots.curves(report),
@@ -75,7 +76,8 @@ def _answer(report: Mapping[str, Any]) -> Markup:
         "div",
         tag("div", f"best {metric_title(report['metric'])}{smaller}", class_="soft"),
         tag("div", number_text(best["value"]) if best else "none", class_="big"),
-        tag("p", f"trial {best['trial']}{at}" if best else "no trial gave a value", class_="soft"),
+        tag("p", f"trial {best['trial']}{at}" if best else _none(report), class_="soft"),
+        tag("p", _beside(report), class_="soft") if best and best["metrics"] else None,
         tag("p", "The best of many values is a little luckier than a new run of it will be.", class_="soft")
         if best
         else None,
@@ -86,6 +88,24 @@ def _answer(report: Mapping[str, Any]) -> Markup:
         [tag("div", table(["best configuration", "value"], config, numeric=(1,)), class_="wide")] if config else []
     )
     return tag("div", score, tag("div", inside, _facts(report), class_="panel facts"), class_="answer", id="answer")
+
+
+def _none(report: Mapping[str, Any]) -> str:
+    """Why there is no best trial."""
+    limits = ", ".join(report["limits"])
+    return f"no trial keeps {limits}" if limits and report["ranking"] else "no trial gave a value"
+
+
+def _beside(report: Mapping[str, Any]) -> str:
+    """The other metrics of the best trial, the limits, and what best means."""
+    rest = {n: v for n, v in report["best"]["metrics"].items() if n != report["metric"]}
+    told = ", ".join(f"{metric_title(n)} {number_text(v)}" for n, v in rest.items())
+    said = f"with {told}" if told else ""
+    if report["limits"]:
+        said += f"; within {', '.join(report['limits'])}"
+    if len(report["metrics"]) > 1:
+        said += ". Of the front, the point whose worst metric is best"
+    return said.removeprefix("; ")
 
 
 def _facts(report: Mapping[str, Any]) -> list[Markup]:
@@ -117,10 +137,12 @@ def _trials(report: Mapping[str, Any]) -> Markup | None:
         return None
     names = list(dict.fromkeys(name for t in ranked for name in t["config"]))
     epochs = [] if report["max_epochs"] is None else ["epochs"]
-    head = ["trial", metric_title(report["metric"]), *epochs, "seconds", *names]
+    others = [n for n in ranked[0]["metrics"] if n != report["metric"]]
+    head = ["trial", metric_title(report["metric"]), *map(metric_title, others), *epochs, "seconds", *names]
     rows = [
         [
-            str(t["trial"]), number_text(t["value"]), *([str(t["epochs"])] if epochs else []),
+            str(t["trial"]), number_text(t["value"]), *(number_text(t["metrics"][n]) for n in others),
+            *([str(t["epochs"])] if epochs else []),
             f"{t['cost_seconds']:,.1f}", *(_plain(t["config"][n]) if n in t["config"] else "–" for n in names),
         ]
         for t in ranked

@@ -8,21 +8,20 @@ from typing import Any
 
 from thrifty.core.space import Choice, Domain, Float, Space
 from thrifty.evaluation.sections import charts
-from thrifty.evaluation.sections.markup import Child, Markup, section, tag
+from thrifty.evaluation.sections.markup import Child, Markup, section, table, tag
 from thrifty.evaluation.words import metric_title, number_text, seconds_text
 
 MOST_LINES = 200
 MOST_COLOURED = 5
 MOST_OPTIONS = 8
 MOST_AXES = 12
+MOST_FRONT = 24
 
 
 def ranked(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Trials with a value, best first."""
-    sign = 1 if report["direction"] == "minimize" else -1
-    return sorted(
-        (t for t in report["trials"] if t["value"] is not None), key=lambda t: (sign * t["value"], t["trial"])
-    )
+    of = {t["trial"]: t for t in report["trials"]}
+    return [of[ident] for ident in report["ranking"]]
 
 
 def bought(report: Mapping[str, Any]) -> Markup | None:
@@ -69,6 +68,62 @@ def _near(values: Sequence[float], ends: Sequence[float], report: Mapping[str, A
     edge = min(worst, best + 6 * spread) if spread > 0 else worst
     low, high = sorted((sign * best, sign * edge))
     return low, high
+
+
+def front(report: Mapping[str, Any]) -> Markup | None:
+    """The first two of several metrics against each other: every trial, and the front with its table."""
+    if len(report["metrics"]) < 2:
+        return None
+    if not report["front"]:
+        return section("front", "The front", tag("p", "No trial gave its metrics and kept the limits."))
+    first, second = report["metrics"][:2]
+    on_front = {point["trial"] for point in report["front"]}
+    others = [t for t in report["trials"] if t["metrics"] and t["trial"] not in on_front]
+    shown = [t["metrics"] for t in others] + [point["metrics"] for point in report["front"]]
+    x_range, y_range = (
+        charts.padded(_near_of([told[n] for told in shown], [p["metrics"][n] for p in report["front"]], way))
+        for n, way in ((first, report["directions"][0]), (second, report["directions"][1]))
+    )
+
+    def marks(x: charts.Scale, y: charts.Scale) -> list[Child]:
+        def at(told: Mapping[str, float]) -> tuple[float, float]:
+            inside = [min(max(told[n], low), high) for n, (low, high) in ((first, x_range), (second, y_range))]
+            return x(inside[0]), y(inside[1])
+
+        def title(trial: int, told: Mapping[str, float]) -> str:
+            return f"trial {trial}: " + ", ".join(f"{n} {number_text(v)}" for n, v in told.items())
+
+        drawn: list[Child] = [
+            charts.dot(*at(t["metrics"]), 3, "mark hollow", title(t["trial"], t["metrics"])) for t in others
+        ]
+        drawn += [charts.dot(*at(p["metrics"]), 4.5, "mark", title(p["trial"], p["metrics"])) for p in report["front"]]
+        return drawn
+
+    plot = charts.chart(
+        "the front", x_range, y_range, marks, metric_title(first), metric_title(second)
+    )  # fmt: skip
+    told = list(report["front"][0]["metrics"])
+    epochs = [] if report["max_epochs"] is None else ["epoch"]
+    rows = [
+        [str(p["trial"]), *([str(p["epoch"])] if epochs else []), *(number_text(p["metrics"][n]) for n in told)]
+        for p in report["front"][:MOST_FRONT]
+    ]
+    head = ["trial", *epochs, *map(metric_title, told)]
+    lead = f"{len(report['front'])} points that no other beats in every metric (filled); hollow: the other trials."
+    if report["limits"]:
+        lead += f" They keep {', '.join(report['limits'])}."
+    if len(report["front"]) > MOST_FRONT:
+        lead += f" The table has the first {MOST_FRONT}; all are in report.json."
+    return section("front", "The front", plot, table(head, rows, numeric=range(len(head))), lead=lead)
+
+
+def _near_of(values: Sequence[float], ends: Sequence[float], direction: str) -> list[float]:
+    """The range of a metric: all of the front, and of the others at most as much again on the worse side."""
+    low, high = min(ends), max(ends)
+    reach = (high - low) or abs(high) or 1.0
+    if direction == "minimize":
+        return [low, min(max(values), high + reach)]
+    return [max(min(values), low - reach), high]
 
 
 def curves(report: Mapping[str, Any]) -> Markup | None:

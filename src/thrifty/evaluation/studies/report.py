@@ -10,8 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from thrifty.core.events import Event
 from thrifty.core.version import VERSION
 from thrifty.execution.resources import machine
+from thrifty.tuning.policy import Policy
+from thrifty.tuning.scalarisation import Scalarised
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
 
@@ -23,6 +26,10 @@ def build(study: Study, folder: Path, command: Sequence[str] = ()) -> dict[str, 
     times, spent, stopped = _from_events(study)
     importance = study.importance() if study.space is not None else None
     best = study.best
+
+    def known(trial: Trial) -> bool:
+        return study.value_of(trial) is not None
+
     return {
         "format": 1,
         "kind": "study",
@@ -35,9 +42,13 @@ def build(study: Study, folder: Path, command: Sequence[str] = ()) -> dict[str, 
         "direction": study.direction,
         "max_epochs": study.max_epochs,
         "seed": study.seed,
-        "policy": type(study.policy).__name__,
+        "policy": type(_policy(study)).__name__,
         "space": None if study.space is None else study.space.to_json(),
+        "metrics": list(study.goals.metrics),
+        "directions": list(study.goals.directions),
+        "limits": [str(limit) for limit in study.goals.limits],
         "best": None if best is None else asdict(best),
+        "front": [asdict(point) for point in study.front] if len(study.goals.metrics) > 1 else [],
         "num_trials": study.num_trials,
         "states": {s.value: n for s in State if (n := sum(t.state is s for t in study.trials))},
         "epochs_spent": study.epochs_spent,
@@ -47,6 +58,7 @@ def build(study: Study, folder: Path, command: Sequence[str] = ()) -> dict[str, 
         "steps": _steps(study),
         "importance": None if importance is None else _importance(importance),
         "beliefs": _beliefs(study),
+        "ranking": [t.id for t in sorted(filter(known, study.trials), key=study.rank_of)],
         "trials": [_trial(study, t, times.get(t.id)) for t in study.trials],
         "environment": machine(),
     }
@@ -58,6 +70,8 @@ def _trial(study: Study, trial: Trial, when: tuple[float, float] | None) -> dict
         "state": str(trial.state),
         "config": trial.config,
         "value": study.value_of(trial),
+        "metrics": {} if study.goals.plain else study.metrics_of(trial),
+        "keeps_limits": study.keeps_limits(trial),
         "epochs": None if study.max_epochs is None else trial.epoch,
         "values": list(trial.values),
         "cost_seconds": round(trial.cost_seconds, 3),
@@ -82,7 +96,9 @@ def _from_events(study: Study) -> tuple[dict[int, tuple[float, float]], float, s
 
 
 def _steps(study: Study) -> list[dict[str, Any]]:
-    """Each improvement of the best value: the trial, and what had been spent by then."""
+    """Each improvement of the best value: the trial, and what had been spent by then; none with several metrics."""
+    if len(study.goals.metrics) > 1:
+        return []
     steps: list[dict[str, Any]] = []
     best, epochs, epoch_of = math.inf, 0, dict[int, int]()
     for event in study.events():
@@ -91,7 +107,7 @@ def _steps(study: Study) -> list[dict[str, Any]]:
             ("epoch_finished", "trial_finished", "trial_paused") if with_epochs else ("trial_finished",)
         ):
             continue
-        value = event.payload.get("best", event.payload.get("value")) if with_epochs else event.payload.get("value")
+        value = _best_told(study, event)
         reached = int(event.payload.get("epoch", 1))
         epochs += max(0, reached - epoch_of.get(event.trial, 0))
         epoch_of[event.trial] = max(reached, epoch_of.get(event.trial, 0))
@@ -99,6 +115,20 @@ def _steps(study: Study) -> list[dict[str, Any]]:
             best = study.score(value)
             steps.append({"trial": event.trial, "value": value, "spent": epochs, "seconds": event.time_seconds})
     return steps
+
+
+def _best_told(study: Study, event: Event) -> float | None:
+    """The best value that an event tells of and that keeps the limits."""
+    told = event.payload
+    if study.max_epochs is not None and event.kind != "epoch_finished":
+        return told.get("best", None if study.goals.limits else told.get("value"))
+    row = {study.metric: told["value"], **told.get("metrics", {})} if "value" in told else {}
+    return None if not row or any(study.goals.violations(row)) else row[study.metric]
+
+
+def _policy(study: Study) -> Policy:
+    """The policy that the user chose, which may be asked about one number for several metrics."""
+    return study.policy.policy if isinstance(study.policy, Scalarised) else study.policy
 
 
 def _importance(found: Any) -> dict[str, Any]:

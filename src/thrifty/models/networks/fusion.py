@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from thrifty.models.networks.audio import AudioNetwork
 from thrifty.models.networks.image import ImageNetwork
+from thrifty.models.networks.layers import Dropout
 
 
 class FusionNetwork(nn.Module):
@@ -43,7 +44,7 @@ class FusionNetwork(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_parts))
         self.pairs = list(itertools.combinations(range(num_parts), 2))
         num_inputs = width * (num_parts + len(self.pairs))
-        self.hidden = nn.Sequential(nn.Linear(num_inputs, width), nn.ReLU(), nn.Dropout(dropout))
+        self.hidden = nn.Sequential(nn.Linear(num_inputs, width), nn.ReLU(), Dropout(dropout))
         self.head = nn.Linear(width, num_outputs)
 
     def forward(self, features: Tensor, pixels: Tensor | None = None, frames: Tensor | None = None) -> Tensor:
@@ -70,7 +71,7 @@ class FusionNetwork(nn.Module):
 
 def _encoder(num_features: int, width: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
-        nn.Dropout(dropout / 2), nn.Linear(num_features, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, width)
+        Dropout(dropout / 2), nn.Linear(num_features, width), nn.ReLU(), Dropout(dropout), nn.Linear(width, width)
     )
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from thrifty.models.networks.layers import random_bytes
+
 
 @dataclass(frozen=True)
 class Head:
@@ -57,8 +59,9 @@ class HeadBank(nn.Module):
         if not self.training or not bool((share_J11 > 0).any()):
             return x_JNi
         shape = (len(share_J11), *x_JNi.shape[1:])
-        kept = torch.rand(shape, device=x_JNi.device) >= share_J11
-        return x_JNi * kept / (1.0 - share_J11)
+        level_J11 = (256 * share_J11).round().clamp(max=255)
+        kept = random_bytes(shape, x_JNi.device) >= level_J11.to(torch.uint8)
+        return x_JNi * (kept * (256 / (256 - level_J11)))
 
 
 class Heads(nn.Module):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from thrifty.data.column import Task
+from thrifty.models.networks.layers import Dropout
 
 OPEN = 1e9  # how far the first bin reaches down and the last one up
 
@@ -75,7 +76,7 @@ class TableNetwork(nn.Module):
         )
         self.scale_out = nn.ParameterList(nn.Parameter(torch.ones(num_members * narrow)) for _, narrow in pairs)
         self.biases = nn.ParameterList(_uniform((num_members * narrow,), wide) for wide, narrow in pairs)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = _uniform((num_members, width, num_outputs), width)
         self.head_bias = nn.Parameter(torch.zeros(num_members * num_outputs))
 

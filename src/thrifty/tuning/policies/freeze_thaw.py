@@ -73,6 +73,8 @@ WITHOUT_EPOCHS = Settings(explored=0.0, random=0.05, start=8)
 class FreezeThaw:
     """The policy by a model of curves, or of values. Raises MissingExtraError without scipy."""
 
+    takes_new_scores = True
+
     def __init__(self, settings: Settings | None = None) -> None:
         if find_spec("scipy") is None:
             raise MissingExtraError("a policy that learns", "tune", "scipy")
