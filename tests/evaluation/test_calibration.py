@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thrifty.core.errors import StoreError
-from thrifty.evaluation.calibration import temperature, tune_decision
+from thrifty.evaluation.calibration import _each, _label_thresholds, temperature, tune_decision
 from thrifty.evaluation.decisions import Decision, decide, probabilities_of
 from thrifty.evaluation.metrics import score
 
@@ -78,6 +78,66 @@ def test_labels_that_are_understated_get_lower_thresholds(metric):
     assert tuned.decision.kind == "thresholds"
     assert max(tuned.decision.values) < 0.45
     assert tuned.after > tuned.before
+
+
+@pytest.mark.parametrize("balanced", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("metric", ["f1_macro", "balanced_accuracy"])
+def test_ten_classes_at_100_to_1_come_near_the_best_offsets_however_they_were_balanced(metric, balanced):
+    decay = np.log(100) / 9
+    shares = np.exp(-decay * np.arange(10)) / np.exp(-decay * np.arange(10)).sum()
+    y, logits = imbalanced(1000, 10, decay=decay)
+    tuned = tune_decision(metric, "multiclass", y, probabilities_of("multiclass", logits - balanced * np.log(shares)))
+    fresh_y, fresh_logits = imbalanced(20_000, 10, seed=1, decay=decay)
+    fresh = probabilities_of("multiclass", fresh_logits - balanced * np.log(shares))
+    tried = [Decision("offsets", tuple(tau * np.log(shares))) for tau in np.linspace(-1.2, 1.2, 25)]
+    best = max(score(metric, "multiclass", fresh_y, fresh, decision) for decision in tried)
+    assert score(metric, "multiclass", fresh_y, fresh, tuned.decision) > best - 0.02
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05])
+def test_the_threshold_of_a_rare_class_comes_near_the_best_of_all_thresholds(share):
+    decay = np.log((1 - share) / share)
+    y, logits = imbalanced(4000, 2, decay=decay)
+    tuned = tune_decision("f1_macro", "binary", y, probabilities_of("binary", logits))
+    fresh_y, fresh_logits = imbalanced(20_000, 2, seed=1, decay=decay)
+    fresh = probabilities_of("binary", fresh_logits)
+    cuts = [Decision("threshold", (cut,)) for cut in np.linspace(0.01, 0.99, 99)]
+    best = max(score("f1_macro", "binary", fresh_y, fresh, cut) for cut in cuts)
+    assert score("f1_macro", "binary", fresh_y, fresh, tuned.decision) > best - 0.015
+
+
+def labels(num_rows, shares, seed=0):
+    """Labels of the given shares with logits that are right."""
+    rng = np.random.default_rng(seed)
+    y = (rng.random((num_rows, len(shares))) < shares).astype(int)
+    x = rng.normal(size=y.shape) + 2.5 * y
+    return y, 2.5 * x - 2.5**2 / 2 + np.log(shares) - np.log1p(-np.asarray(shares))
+
+
+def test_thresholds_of_labels_that_few_rows_have_come_near_the_best_ones():
+    shares = np.array([0.3, 0.1, 0.03, 0.01, 0.01, 0.01])
+    fresh_y, fresh_logits = labels(20_000, shares, seed=99)
+    fresh = probabilities_of("multilabel", fresh_logits)
+    cuts = np.linspace(0.01, 0.99, 99)
+    curves = [[_f1(fresh_y[:, k], fresh[:, k] >= cut) for cut in cuts] for k in range(6)]
+    short = []
+    for seed in range(4):
+        y, logits = labels(500, shares, seed)
+        decision = _each("f1_macro", y, probabilities_of("multilabel", logits), None)
+        short.append(np.mean(np.max(curves, axis=1)) - score("f1_macro", "multilabel", fresh_y, fresh, decision))
+    assert np.mean(short) < 0.02
+
+
+def _f1(y, answered):
+    return 2 * (y * answered).sum() / (y.sum() + answered.sum())
+
+
+def test_a_label_that_no_row_has_takes_the_threshold_that_serves_all_labels():
+    y, logits = labels(1500, np.array([0.2, 0.05, 0.05]))
+    y[:, 2] = 0
+    values = _label_thresholds(0.2, y, probabilities_of("multilabel", logits), None)
+    assert values[2] == pytest.approx(0.2)
+    assert values[0] != pytest.approx(0.2, abs=0.02)
 
 
 def test_weights_move_the_threshold_to_the_rows_that_count():

@@ -16,13 +16,15 @@ import numpy as np
 from thrifty.evaluation.decisions import Decision, decide
 from thrifty.evaluation.intervals import difference
 from thrifty.evaluation.metrics import METRICS, of_counts, score, score_codes, score_multilabel_codes
-from thrifty.evaluation.offsets import coordinate_offsets, prior_offsets
+from thrifty.evaluation.offsets import PRIOR_ROWS, coordinate_offsets, prior_offsets
 
 MAX_TEMPERATURE_ROWS = 20_000
 MIN_ROWS = 40
 NUM_FOLDS = 3
 # How many standard errors of the difference a decision must gain, measured on rows it was not fitted to.
 KEEP_FROM = 0.5
+# Cuts of labels so rare that no row is likely to have them.
+RARE_CUTS = (0.002, 0.003, 0.005, 0.007, 0.01, 0.014)
 
 _Way = Callable[[str, np.ndarray, np.ndarray, "np.ndarray | None"], Decision]
 _Fit = Callable[[np.ndarray, np.ndarray, "np.ndarray | None"], Decision]
@@ -147,7 +149,8 @@ def _common(name: str, y_NK: np.ndarray, p_NK: np.ndarray, w_N: np.ndarray | Non
 
 
 def _each(name: str, y_NK: np.ndarray, p_NK: np.ndarray, w_N: np.ndarray | None) -> Decision:
-    return Decision("thresholds", _label_thresholds(y_NK, p_NK, w_N))
+    common = _common_threshold(name, y_NK, p_NK, w_N)
+    return Decision("thresholds", _label_thresholds(common, y_NK, p_NK, w_N))
 
 
 def _two_classes(name: str, y_N: np.ndarray, p_NK: np.ndarray, w_N: np.ndarray | None) -> Decision:
@@ -178,18 +181,28 @@ def _threshold(name: str, y_N: np.ndarray, p_N: np.ndarray, w_N: np.ndarray | No
 
 
 def _common_threshold(name: str, y_NK: np.ndarray, p_NK: np.ndarray, w_N: np.ndarray | None) -> float:
-    grid = np.linspace(0.02, 0.98, 49)
+    grid = np.concatenate([RARE_CUTS, np.linspace(0.02, 0.98, 49)])
     values = [_score(name, "multilabel", y_NK, (p_NK >= cut).astype(np.int64), p_NK.shape[1], w_N) for cut in grid]
     return _steady(grid, np.asarray(values))
 
 
-def _label_thresholds(y_NK: np.ndarray, p_NK: np.ndarray, w_N: np.ndarray | None) -> tuple[float, ...]:
-    """For each label the cut of its best F1; 0.5 for a label that no row has."""
+def _label_thresholds(common: float, y_NK: np.ndarray, p_NK: np.ndarray, w_N: np.ndarray | None) -> tuple[float, ...]:
+    """For each label the cut of its best F1, the nearer to the common one (as log odds) the fewer rows have it."""
     chosen = []
-    for k in range(p_NK.shape[1]):
+    for k, count in enumerate((y_NK > 0).sum(axis=0)):
         cuts_C, right_C, answered_C, _, positive = _cuts(y_NK[:, k] > 0, p_NK[:, k], w_N)
-        chosen.append(_steady(cuts_C, 2 * right_C / (positive + answered_C)) if positive > 0 else 0.5)
+        own = _steady(cuts_C, 2 * right_C / (positive + answered_C)) if positive > 0 else common
+        trust = count / (count + PRIOR_ROWS)
+        chosen.append(_from_log_odds(trust * _log_odds(own) + (1 - trust) * _log_odds(common)))
     return tuple(chosen)
+
+
+def _log_odds(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
+def _from_log_odds(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
 
 
 def _cuts(
@@ -211,7 +224,7 @@ def _steady(cuts_C: np.ndarray, value_C: np.ndarray) -> float:
     weight_C = np.exp(-((best - value_C) / (0.1 * spread)))
     clipped_C = np.clip(cuts_C, 1e-6, 1 - 1e-6)
     mean = float(np.average(np.log(clipped_C / (1 - clipped_C)), weights=weight_C))
-    return 1 / (1 + math.exp(-mean))
+    return _from_log_odds(mean)
 
 
 def _score(name: str, task: str, y: np.ndarray, codes: np.ndarray, num_columns: int, w_N: np.ndarray | None) -> float:
