@@ -69,6 +69,14 @@ def test_rows_count_by_their_weight(tmp_path: Path) -> None:
     assert shift_K[0] - shift_K[1] == pytest.approx(0.5 * np.log(4), abs=1e-6)
 
 
+def test_weights_next_to_nothing_do_not_raise_a_class_without_bound(tmp_path: Path) -> None:
+    targets = ["a"] * 100 + ["b"] * 100
+    trial = trial_of(tmp_path, targets, w=[1.0 if y == "a" else 1e-9 for y in targets])
+    shift_K = shift(trial, trial.final_rows())
+    assert shift_K is not None
+    assert shift_K[0] - shift_K[1] == pytest.approx(0.5 * np.log(len(trial.final_rows())), abs=1e-6)
+
+
 def test_each_label_is_shifted_by_half_its_log_odds(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     shares = {"p": 0.5, "q": 0.1}

@@ -33,21 +33,26 @@ def shift(trial: Trial, rows: np.ndarray) -> np.ndarray | None:
         return None
     y, given = trial.dataset.targets(rows), trial.dataset.weights(rows)
     weights_N = np.ones(len(rows)) if given is None else given / max(float(given.mean()), 1e-12)
+    if not weights_N.any():
+        return None
     if trial.task == Task.MULTILABEL:
         return _of_labels(weights_N @ y, len(rows))
     return _of_classes(np.bincount(y, weights_N, trial.num_outputs))
 
 
 def _of_classes(counts_K: np.ndarray) -> np.ndarray:
-    """POWER log n_k, its mean 0 over the classes that have rows; one without has the largest, so nothing raises it."""
+    """POWER log n_k, n_k of 1 at least, its mean 0 over the classes that have rows; one without has the largest of all.
+
+    So nothing raises a class that there is nothing to learn of.
+    """
     there_K = counts_K > 0
-    logs_K = np.log(counts_K, where=there_K, out=np.zeros(len(counts_K)))
+    logs_K = np.log(np.maximum(counts_K, 1.0))
     logs_K = np.where(there_K, logs_K, logs_K[there_K].max()) - logs_K[there_K].mean()
     return (POWER * logs_K).astype(np.float32)
 
 
 def _of_labels(counts_K: np.ndarray, num_rows: int) -> np.ndarray:
-    """POWER times the log odds of each label; 0 for one that no row has, or every row."""
+    """POWER times the log odds of each label, of one row's at least; 0 for one that no row has, or every row."""
     told_K = (counts_K > 0) & (counts_K < num_rows * (1 - 1e-9))
-    shares_K = np.where(told_K, counts_K / num_rows, 0.5)
+    shares_K = np.where(told_K, np.clip(counts_K, 1.0, max(1.0, num_rows - 1.0)) / num_rows, 0.5)
     return (POWER * np.log(shares_K / (1.0 - shares_K))).astype(np.float32)

@@ -15,7 +15,7 @@ import numpy as np
 
 from thrifty.evaluation.decisions import Decision, decide
 from thrifty.evaluation.intervals import difference
-from thrifty.evaluation.metrics import METRICS, of_counts, score, score_codes, score_multilabel_codes
+from thrifty.evaluation.metrics import CLASSES_ALIKE, METRICS, of_counts, score, score_codes, score_multilabel_codes
 from thrifty.evaluation.offsets import PRIOR_ROWS, coordinate_offsets, prior_offsets
 
 MAX_TEMPERATURE_ROWS = 20_000
@@ -139,7 +139,7 @@ def _fits(name: str, task: str, num_columns: int) -> list[_Fit]:
         ways = {"f1_macro": [_common, _each], "f1_micro": [_common], "accuracy": [_common]}.get(name, ())
     elif num_columns == 2:
         ways = [_two_classes]
-    elif name in ("f1_macro", "balanced_accuracy", "recall_macro"):
+    elif name in CLASSES_ALIKE:
         ways = [_by_shares, _by_class]
     return [partial(way, name) for way in ways]
 
