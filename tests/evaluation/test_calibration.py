@@ -94,6 +94,21 @@ def test_ten_classes_at_100_to_1_come_near_the_best_offsets_however_they_were_ba
     assert score(metric, "multiclass", fresh_y, fresh, tuned.decision) > best - 0.02
 
 
+def test_a_mean_recall_is_answered_along_the_shares_where_few_rows_could_not_show_the_gain():
+    gains = []
+    for seed in range(5):
+        y, logits = imbalanced(300, 6, seed=seed, decay=np.log(50) / 5)
+        tuned = tune_decision("balanced_accuracy", "multiclass", y, probabilities_of("multiclass", logits))
+        assert tuned.decision is not None
+        fresh_y, fresh_logits = imbalanced(20_000, 6, seed=100 + seed, decay=np.log(50) / 5)
+        fresh = probabilities_of("multiclass", fresh_logits)
+        before, after = (
+            score("balanced_accuracy", "multiclass", fresh_y, fresh, decision) for decision in (None, tuned.decision)
+        )
+        gains.append(after - before)
+    assert min(gains) > 0
+
+
 @pytest.mark.parametrize("share", [0.02, 0.05])
 def test_the_threshold_of_a_rare_class_comes_near_the_best_of_all_thresholds(share):
     decay = np.log((1 - share) / share)

@@ -12,7 +12,7 @@ from torch import nn
 from thrifty.core.errors import StoreError
 from thrifty.training import checkpoint
 from thrifty.training.batches import Batch, Rows
-from thrifty.training.events import Diverged, EpochEnded, Event, Finished, Stepped
+from thrifty.training.events import Diverged, EpochEnded, Event, Finished, Stepped, Validated
 from thrifty.training.loop import FitConfig, fit
 from thrifty.training.losses import cross_entropy, dense_targets
 from thrifty.training.optimizers import adamw, groups
@@ -79,11 +79,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not() -> None:
 
 def test_training_goes_on_from_a_checkpoint_with_the_same_losses_bit_for_bit(tmp_path: Path) -> None:
     whole = start()
-    expected = run(whole, validate=lambda model: -float(sum(p.abs().sum() for p in model.parameters())))
 
-    def value(model: nn.Module) -> float:
-        return -float(sum(p.abs().sum() for p in model.parameters()))
+    def value(model: nn.Module) -> Validated:
+        return Validated(-float(sum(p.abs().sum() for p in model.parameters())))
 
+    expected = run(whole, validate=value)
     part = start()
     for event in fit(part, rows(), CONFIG, cross_entropy, FLOAT, validate=value):
         if isinstance(event, EpochEnded) and event.epoch == 3:
@@ -117,8 +117,8 @@ def test_training_goes_on_from_the_middle_of_an_epoch_with_the_same_losses_bit_f
         x = batch.inputs["x"]
         return batch._replace(inputs={"x": x + 0.1 * torch.randn(x.shape, generator=generator)})
 
-    def value(model: nn.Module) -> float:
-        return -float(sum(p.abs().sum() for p in model.parameters()))
+    def value(model: nn.Module) -> Validated:
+        return Validated(-float(sum(p.abs().sum() for p in model.parameters())))
 
     def events_of(state: State) -> Iterator[Event]:
         return fit(state, rows(), config, cross_entropy, Precision(low), augment=noisy, validate=value)
@@ -147,9 +147,9 @@ def test_training_goes_on_from_the_middle_of_an_epoch_with_the_same_losses_bit_f
 
 def test_a_finished_run_that_is_loaded_again_takes_no_further_step() -> None:
     state = start()
-    run(state, validate=lambda _: 1.0)
+    run(state, validate=lambda _: Validated(1.0))
     weights = {name: value.clone() for name, value in state.model.state_dict().items()}
-    events = run(state, validate=lambda _: 1.0)
+    events = run(state, validate=lambda _: Validated(1.0))
     assert [type(event) for event in events] == [Finished]
     assert all(torch.equal(value, state.model.state_dict()[name]) for name, value in weights.items())
 
@@ -168,17 +168,26 @@ def test_a_checkpoint_of_another_network_or_format_is_refused(tmp_path: Path) ->
 def test_the_best_epoch_is_kept_and_patience_ends_the_run() -> None:
     values = iter([0.1, 0.5, 0.3, 0.2, 0.1, 0.0])
     state = start()
-    events = run(state, FitConfig(**{**vars(CONFIG), "patience": 2}), validate=lambda _: next(values))
+    events = run(state, FitConfig(**{**vars(CONFIG), "patience": 2}), validate=lambda _: Validated(next(values)))
     assert state.best_epoch == 2
     assert state.best_value == 0.5
     assert events[-1].because == "patience"
     assert [event.best for event in events if isinstance(event, EpochEnded)] == [True, True, False, False]
 
 
+def test_patience_waits_while_the_loss_of_validation_still_falls_and_the_value_stands() -> None:
+    found = iter([Validated(0.1, loss) for loss in (1.0, 0.9, 0.8, 0.7, 0.6999, 0.6998, 0.6997)])
+    state = start()
+    events = run(state, FitConfig(**{**vars(CONFIG), "patience": 2, "epochs": 9}), validate=lambda _: next(found))
+    assert state.best_epoch == 1
+    assert state.epoch == 6
+    assert events[-1].because == "patience"
+
+
 def test_a_run_bounded_in_seconds_ends_in_time_with_its_learning_rate_gone_down() -> None:
     state = start()
     config = FitConfig(**{**vars(CONFIG), "epochs": 1e6, "seconds": 0.4})
-    events = run(state, config, validate=lambda _: 0.0)
+    events = run(state, config, validate=lambda _: Validated(0.0))
     assert events[-1].because == "seconds"
     assert events[-1].seconds < 0.7
     assert state.progress == 1.0
@@ -189,9 +198,9 @@ def test_a_run_bounded_in_seconds_ends_in_time_with_its_learning_rate_gone_down(
 def test_a_first_validation_that_is_foreseen_is_within_the_seconds() -> None:
     config = FitConfig(**{**vars(CONFIG), "epochs": 1e6, "seconds": 0.8, "reserve_seconds": 0.6})
 
-    def validate(_: nn.Module) -> float:
+    def validate(_: nn.Module) -> Validated:
         time.sleep(0.6)
-        return 0.0
+        return Validated(0.0)
 
     assert run(start(), config, validate=validate)[-1].seconds < 1.0
 
@@ -216,7 +225,7 @@ def test_stop_epoch_ends_early_within_a_longer_schedule() -> None:
 def test_asked_to_stop_it_ends_with_what_it_has() -> None:
     asked = iter([False] * 8 + [True] * 9)
     state = start()
-    events = run(state, validate=lambda _: 1.0, should_stop=lambda: next(asked))
+    events = run(state, validate=lambda _: Validated(1.0), should_stop=lambda: next(asked))
     assert events[-1].because == "asked"
     assert events[-1].step == 9
     assert state.best

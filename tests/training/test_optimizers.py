@@ -6,7 +6,7 @@ from torch import nn
 from thrifty.training.optimizers import Muon, adamw, for_convolutions, groups, orthogonal
 
 
-@pytest.mark.parametrize("shape", [(8, 30), (30, 8)])
+@pytest.mark.parametrize("shape", [(8, 30), (30, 8), (128, 600)])
 def test_a_matrix_is_brought_near_to_an_orthogonal_one(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     singular = np.linalg.svd(orthogonal(matrix, 5).numpy(), compute_uv=False)

@@ -11,7 +11,7 @@ from torch import multiprocessing, nn
 from thrifty.core.errors import UsageError
 from thrifty.training import parallel
 from thrifty.training.batches import Rows
-from thrifty.training.events import EpochEnded, Finished, Stepped
+from thrifty.training.events import EpochEnded, Finished, Stepped, Validated
 from thrifty.training.loop import FitConfig, fit
 from thrifty.training.losses import cross_entropy, dense_targets
 from thrifty.training.optimizers import for_convolutions
@@ -41,8 +41,9 @@ def train(ranks: Ranks, normalised: bool) -> dict[str, Any]:
     model = Net(normalised)
     state = begin(model, for_convolutions(model, 0.01))
     values = iter([0.5, 0.4, 0.3, 0.2] if ranks.rank == 0 else [0.1, 0.2, 0.3, 0.4])  # only the first one's count
+    precision = Precision(torch.float32)
     events = list(
-        fit(state, rows, CONFIG, cross_entropy, Precision(torch.float32), validate=lambda _: next(values), ranks=ranks)
+        fit(state, rows, CONFIG, cross_entropy, precision, validate=lambda _: Validated(next(values)), ranks=ranks)
     )
     return {
         "losses": [event.loss for event in events if isinstance(event, Stepped)],

@@ -27,7 +27,7 @@ from thrifty.engines.trial import (
     finish,
     model_folder,
     parity_rows,
-    value_of,
+    value_and_loss,
     write_chosen,
     write_parity,
 )
@@ -37,7 +37,8 @@ from thrifty.recipe import Heads as HeadsRecipe
 from thrifty.recipe import Training
 from thrifty.runtime.nodes import onnx_node, write_model
 from thrifty.training.batches import Rows
-from thrifty.training.loop import EpochEnded, Finished, FitConfig
+from thrifty.training.events import EpochEnded, Finished, Validated
+from thrifty.training.loop import FitConfig
 from thrifty.training.loop import fit as train
 from thrifty.training.losses import Loss, adjusted, loss_of
 from thrifty.training.optimizers import PerHeadAdamW
@@ -205,20 +206,25 @@ def _follower(
     y, weights = trial.dataset.targets(rows), trial.dataset.weights(rows)
     x = torch.from_numpy(x_VD)
 
-    def validate(network: nn.Module) -> float:
+    def validate(network: nn.Module) -> Validated:
         with torch.inference_mode():
             scores_VJK = network(features=x).numpy() * scale + mean
-        values = [value_of(trial, y, scores_VJK[:, j], weights) for j in range(len(best))]
+        found = [value_and_loss(trial, y, scores_VJK[:, j], weights) for j in range(len(best))]
         stop = state.step / per_epoch
         whole = stop / max(state.progress, 1e-3)
         if len(trial.rounds()) > 1:
             epochs.add(scores_VJK, stop, whole)
-        for j, value in enumerate(values):
+        for j, (value, _) in enumerate(found):
             if best[j].scores_VK is None or value > best[j].value:
                 best[j] = _Best(value, _layers(network, j, mean, scale), scores_VJK[:, j].copy(), whole, stop)
-        return float(np.nanmax(values)) if np.isfinite(values).any() else math.nan
+        return Validated(_highest([value for value, _ in found]), -_highest([-loss for _, loss in found]))
 
     return validate
+
+
+def _highest(values: list[float]) -> float:
+    """The highest that is a number; NaN when none is."""
+    return float(np.nanmax(values)) if np.isfinite(values).any() else math.nan
 
 
 def _layers(network: nn.Module, head: int, mean: float, scale: float) -> Layers:

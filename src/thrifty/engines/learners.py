@@ -20,7 +20,7 @@ from thrifty.engines import kernel, linear, trees
 from thrifty.engines.absence import usual_scores
 from thrifty.engines.balance import class_weights
 from thrifty.engines.features import Array, Block, Features
-from thrifty.engines.trial import Trial, value_of
+from thrifty.engines.trial import Trial, value_and_loss
 from thrifty.evaluation.metrics import CLASSES_ALIKE
 from thrifty.exporting import graphs
 from thrifty.recipe import Kernel, Linear, Trees
@@ -100,12 +100,8 @@ class Fitting:
 
     def values(self, scores_VK: np.ndarray) -> tuple[float, float]:
         """The metric and the negative loss of the validation rows' scores, higher is better."""
-        y, weights = self.held_targets, self.held_weights
-        loss = "rmse" if self.task == Task.REGRESSION else "log_loss"
-        return (
-            value_of(self.trial, y, scores_VK, weights),
-            value_of(self.trial, y, scores_VK, weights, metric=loss),
-        )
+        value, loss = value_and_loss(self.trial, self.held_targets, scores_VK, self.held_weights)
+        return value, -loss
 
     @cached_property
     def held_targets(self) -> np.ndarray:

@@ -28,7 +28,7 @@ from thrifty.engines.trial import (
     model_folder,
     open_trial,
     parity_rows,
-    value_of,
+    value_and_loss,
     write_chosen,
     write_parity,
 )
@@ -42,7 +42,7 @@ from thrifty.recipe import Training
 from thrifty.runtime.nodes import onnx_node, write_model
 from thrifty.training import augment
 from thrifty.training.batches import Rows, steps_per_epoch
-from thrifty.training.events import Compiled, Diverged, EpochEnded, Finished, MemoryRanOut
+from thrifty.training.events import Compiled, Diverged, EpochEnded, Finished, MemoryRanOut, Validated
 from thrifty.training.loop import FitConfig
 from thrifty.training.loop import fit as train
 from thrifty.training.losses import adjusted, loss_of, of_members
@@ -141,14 +141,14 @@ def _train(trial: Trial, rows: np.ndarray, round_: Round | None, num_left: int, 
         loss = adjusted(loss, precision.move(torch.from_numpy(shift_K)))
     finished = None
 
-    def validate(network: nn.Module) -> float:
+    def validate(network: nn.Module) -> Validated:
         assert round_ is not None
         scores_VK = predict(network, inputs, round_.validation, precision) * scale + mean
         if len(trial.rounds()) > 1:
             stop = state.step / per_epoch
             history.add(scores_VK[:, None], stop, stop / max(state.progress, 1e-3))
         y, weights = trial.dataset.targets(round_.validation), trial.dataset.weights(round_.validation)
-        return value_of(trial, y, scores_VK, weights)
+        return Validated(*value_and_loss(trial, y, scores_VK, weights))
 
     for event in train(
         state, data, config, of_members(loss) if isinstance(model, TableNetwork) else loss, precision,

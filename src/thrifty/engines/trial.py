@@ -240,6 +240,14 @@ def value_of(
     return metrics.signed(name, metrics.score(name, task, y, outputs, None, weights, trial.positive))
 
 
+def value_and_loss(
+    trial: Trial, y: np.ndarray, scores_NK: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[float, float]:
+    """The value of raw scores, higher is better, and their log loss (rmse for a regression), lower is better."""
+    loss = "rmse" if trial.task == Task.REGRESSION else "log_loss"
+    return value_of(trial, y, scores_NK, weights), -value_of(trial, y, scores_NK, weights, loss)
+
+
 def score(trial: Trial, rows: np.ndarray, scores_NK: np.ndarray) -> float:
     """The trial's metric of the scores of the given rows, higher is better, rows weighted as the data says."""
     return value_of(trial, trial.dataset.targets(rows), scores_NK, trial.dataset.weights(rows))

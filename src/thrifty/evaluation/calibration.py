@@ -16,7 +16,7 @@ import numpy as np
 from thrifty.evaluation.decisions import Decision, decide
 from thrifty.evaluation.intervals import difference
 from thrifty.evaluation.metrics import CLASSES_ALIKE, METRICS, of_counts, score, score_codes, score_multilabel_codes
-from thrifty.evaluation.offsets import PRIOR_ROWS, coordinate_offsets, prior_offsets
+from thrifty.evaluation.offsets import PRIOR_ROWS, USUAL_TAU, coordinate_offsets, prior_offsets
 
 MAX_TEMPERATURE_ROWS = 20_000
 MIN_ROWS = 40
@@ -103,7 +103,9 @@ def tune_decision(
     """The decision for metric `name` that validation favours; None where the likeliest class is as good an answer.
 
     Two classes: a threshold. K classes: offsets, first along the classes' shares, then class by class. Labels:
-    thresholds, one for all or one each. Candidates are compared on rows they were not fitted to.
+    thresholds, one for all or one each. Candidates are compared on rows they were not fitted to. A mean recall of more
+    than two classes is answered along the shares in any case: that is right for probabilities that are, and few rows of
+    a rare class would not show it.
     """
     fits = _fits(name, task, np.shape(probabilities_NK)[-1])
     before = score(name, task, y, probabilities_NK, None, weights)
@@ -115,6 +117,7 @@ def tune_decision(
     p_NK = np.asarray(probabilities_NK, dtype=np.float32)
     w_N = None if weights is None else np.asarray(weights, dtype=np.float64).reshape(-1)
     folds_N = _folds(y, seed)
+    sure = fits[0] if name in USUAL_TAU and p_NK.shape[1] > 2 else None
     plain = decide(task, p_NK)
     best, best_codes, best_value = None, plain, before
     for fit in fits:
@@ -123,7 +126,8 @@ def tune_decision(
             held, rest = folds_N == fold, folds_N != fold
             codes[held] = fit(y[rest], p_NK[rest], None if w_N is None else w_N[rest]).apply(p_NK[held])
         value = _score(name, task, y, codes, p_NK.shape[1], w_N)
-        if value > best_value and _gain_in_errors(name, task, y, codes, best_codes, p_NK.shape[1], w_N) >= KEEP_FROM:
+        gain = _gain_in_errors(name, task, y, codes, best_codes, p_NK.shape[1], w_N)
+        if fit is sure or (value > best_value and gain >= KEEP_FROM):
             best, best_codes, best_value = fit, codes, value
     if best is None:
         return Tuned(None, before, before, "no gain on rows that it was not fitted to")

@@ -6,6 +6,7 @@ All of it is read from Linux's /proc and /sys; elsewhere Python's own answers st
 import os
 import platform
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def available_memory(root: Path = Path("/")) -> int:
     return min([_meminfo(root, "MemAvailable"), *left])
 
 
+@cache
 def processor_flags(root: Path = Path("/")) -> frozenset[str]:
     """The processor's instruction sets as Linux names them: avx2, avx512f, avx512_vnni, avx512_bf16, amx_bf16, ..."""
     return frozenset(_cpuinfo(root, "flags|Features").split())

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Validated(NamedTuple):
+    """A network on the validation rows.
+
+    value: the metric, higher is better. loss: of its scores, 0 or more, NaN for none.
+
+    The best value is what is kept; a loss that still falls says that a value standing still may yet move.
+    """
+
+    value: float
+    loss: float = math.nan
 
 
 @dataclass(frozen=True)

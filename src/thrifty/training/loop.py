@@ -20,7 +20,7 @@ from torch import nn
 
 from thrifty.core.errors import UsageError
 from thrifty.training.batches import Augment, Rows, steps_per_epoch
-from thrifty.training.events import Diverged, EpochEnded, Event, Finished, Stepped
+from thrifty.training.events import Diverged, EpochEnded, Event, Finished, Stepped, Validated
 from thrifty.training.loading import Loader
 from thrifty.training.losses import Loss
 from thrifty.training.parallel import ALONE, Ranks
@@ -42,7 +42,7 @@ class FitConfig:
         None: no bound, and then no clock enters the result.
     reserve_seconds: what the first validation is expected to take; later ones are foreseen by the one before.
     stop_epoch: where to end before the schedule does, as an earlier run found best; None is the schedule's end.
-    patience: epochs without a better validation after which to stop; None never does.
+    patience: epochs without a better value or a lower loss of validation after which to stop; None never does.
     average_share: horizon of the weights' moving average as a share of the steps; 0 keeps no average.
     clip_norm: the largest norm of all gradients together, infinite for none.
     micro_batch: rows of a batch (in each process) that go through the network at once; None for all. The step is that
@@ -69,9 +69,9 @@ class FitConfig:
             raise UsageError(f"micro_batch is {self.micro_batch}; it must be at least 1, or None for the whole batch")
 
 
-Validate = Callable[[nn.Module], float]
+Validate = Callable[[nn.Module], Validated]
 
-__all__ = ["Diverged", "EpochEnded", "Event", "Finished", "FitConfig", "Stepped", "fit"]
+__all__ = ["Diverged", "EpochEnded", "Event", "Finished", "FitConfig", "Stepped", "Validated", "fit"]
 
 
 def fit(
@@ -103,7 +103,7 @@ def fit(
     stopwatch = time.monotonic() - state.seconds
     while True:
         because = schedule.over(state)
-        if not because and validate and config.patience and state.epoch - state.best_epoch >= config.patience:
+        if not because and validate and config.patience and state.epoch - state.gained_epoch >= config.patience:
             because = "patience"
         if because and not state.step_in_epoch:
             break
@@ -138,10 +138,12 @@ def fit(
             continue
 
         validating = time.monotonic()
-        value = math.nan if validate is None else ranks.first([validate(state.average) if not ranks.rank else 0.0])[0]
+        found = Validated(math.nan)
+        if validate is not None:
+            found = Validated(*ranks.first(validate(state.average) if not ranks.rank else Validated(0.0, 0.0)))
         schedule.reserve_seconds = time.monotonic() - validating
         state.seconds = time.monotonic() - stopwatch
-        yield state.end_epoch(value)
+        yield state.end_epoch(found)
         if because:
             break
     if not state.best:

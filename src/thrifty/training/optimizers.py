@@ -12,10 +12,13 @@ import torch
 import torch._dynamo  # which the first optimizer imports, in over a second: here it is once, before trials are forked
 from torch import Tensor, nn
 
+from thrifty.training.precision import best_precision
+
 Group = dict[str, Any]
 BETAS = (0.9, 0.99)
 MUON_FACTOR = 12.0  # on the learning rate, for Muon's steps are of another size
 MUON_DECAY = 0.2  # share of the weight decay
+BFLOAT16_FROM = 96  # rows of a matrix, below which the change of type costs more than it saves
 
 
 def groups(parameters: Iterable[nn.Parameter], weight_decay: float, factor: float = 1.0) -> list[Group]:
@@ -75,14 +78,22 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor, iterations: int = 3) -> Tensor:
-    """About the nearest matrix whose singular values are 1, by Newton and Schulz's iteration."""
+    """About the nearest matrix whose singular values are 1, by Newton and Schulz's iteration.
+
+    Large matrices are multiplied in bfloat16 where that is fast: the iteration is only near in any case.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix / (matrix.norm() + 1e-7)
     turned = x.shape[0] > x.shape[1]
     x = x.T if turned else x
+    if len(x) >= BFLOAT16_FROM:
+        low = best_precision(str(matrix.device)).low
+        x = x.bfloat16() if low == torch.bfloat16 else x
     for _ in range(iterations):
         square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
+        polynomial = torch.addmm(square, square, square, beta=b, alpha=c)
+        x = torch.addmm(x, polynomial, x, beta=a)
+    x = x.to(matrix.dtype)
     return x.T if turned else x
 
 

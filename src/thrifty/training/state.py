@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thrifty.training.events import EpochEnded
+from thrifty.training.events import EpochEnded, Validated
 
 HIGH_FACTOR = 10.0  # losses are of the size of 1 for a network that knows nothing
 HIGH_STEPS = 5
+LEAST_GAIN = 0.005  # of the validation loss, below which it counts as standing still
 
 Snapshot = dict[str, Tensor]
 """A copy of a model's parameters and buffers by name."""
@@ -37,6 +38,8 @@ class State:
     seconds: wall clock used so far; restarted_at: how much of it before the last restart.
     learning_rate_factor: 1, and lower after every restart.
     progress: place in the schedule, 0 to 1.
+    lowest_validation: the loss of validation, marked when it fell by LEAST_GAIN of itself; gained_epoch: the last
+        epoch at which it was, or the value was the best.
     best: the average's weights at `best_value`, reached after `best_step` steps at `best_progress`.
     """
 
@@ -60,6 +63,8 @@ class State:
     num_restarts: int = 0
     learning_rate_factor: float = 1.0
     progress: float = 0.0
+    lowest_validation: float = math.inf
+    gained_epoch: int = 0
     best_value: float = -math.inf
     best_epoch: int = 0
     best_step: int = 0
@@ -118,13 +123,17 @@ class State:
         means = [mean for mean in self._followed[0] if mean.numel()]
         return not means or math.isfinite(float(torch.nn.utils.get_total_norm(means, torch.inf)))
 
-    def end_epoch(self, value: float) -> EpochEnded:
-        """Counts the epoch, and remembers the average's weights when `value` is the highest so far."""
+    def end_epoch(self, found: Validated) -> EpochEnded:
+        """Counts the epoch, and remembers the average's weights when its value is the highest so far."""
         self.epoch += 1
         loss = self.loss_sum / max(1, self.step_in_epoch)
         self.step_in_epoch, self.loss_sum = 0, 0.0
-        best = self.keep_if_best(value)
-        return EpochEnded(self.epoch, loss, value, best, self.learning_rate, self.seconds)
+        best = self.keep_if_best(found.value)
+        if falls := found.loss < self.lowest_validation * (1.0 - LEAST_GAIN):
+            self.lowest_validation = found.loss
+        if best or falls:
+            self.gained_epoch = self.epoch
+        return EpochEnded(self.epoch, loss, found.value, best, self.learning_rate, self.seconds)
 
     def restart(self, factor: float) -> None:
         """Goes back to the initial weights, with the learning rate times `factor`."""
@@ -132,7 +141,7 @@ class State:
         self.average.load_state_dict(self.initial)
         for optimizer in self.optimizers:
             optimizer.state.clear()
-        self.step = self.epoch = self.step_in_epoch = self.high_steps = 0
+        self.step = self.epoch = self.step_in_epoch = self.high_steps = self.gained_epoch = 0
         self.progress, self.loss_sum = 0.0, 0.0
         self.usual_loss, self.lowest_loss = math.nan, math.inf
         self.restarted_at = self.seconds
