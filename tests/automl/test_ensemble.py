@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from thrifty.automl.ensemble import Scored, select
+from thrifty.automl.ensemble import Scale, Scored, select
 
 Y = np.random.default_rng(0).integers(0, 2, 400)
 
@@ -13,11 +13,15 @@ def scored(trial, flipped, size_bytes=0):
     wrong = np.where(Y == 1, 0.45, 0.55)
     p = np.where(flipped, wrong, right)
     predictions = np.stack([1 - p, p], axis=1)
-    return Scored(trial, predictions, float((predictions.argmax(1) == Y).mean()), 1.0, size_bytes)
+    return Scored(trial, predictions, float((predictions.argmax(1) == Y).mean()), 1.0, Scale(size_bytes))
 
 
 def scorer_of(rows):
     return lambda outputs: float((outputs.argmax(1) == Y[rows]).mean())
+
+
+def within(size_bytes):
+    return lambda scales: sum(s.size_bytes for s in scales) <= size_bytes
 
 
 ROWS = np.arange(400)
@@ -38,9 +42,15 @@ def test_the_best_single_trial_stays_when_the_gain_is_too_small():
 
 
 def test_an_ensemble_keeps_the_limits():
-    fits = lambda chosen: sum(s.size_bytes for s in chosen) <= 150  # noqa: E731
-    members, _ = select([LEFT, RIGHT], scorer_of, fits=fits, min_gain=0.01)
+    members, _ = select([LEFT, RIGHT], scorer_of, fits=within(150), min_gain=0.01)
     assert len(members) == 1
+
+
+def test_lighter_models_are_mixed_where_the_best_one_fills_the_limit():
+    heavy = scored(3, ROWS % 20 == 0, 150)
+    members, value = select([LEFT, RIGHT, heavy], scorer_of, fits=within(220), min_gain=0.01)
+    assert {m.trial for m in members} == {1, 2}
+    assert value == 1.0
 
 
 def test_nothing_is_chosen_when_nothing_fits():

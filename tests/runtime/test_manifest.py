@@ -80,6 +80,8 @@ def changed(artifact: Path, folder: Path, change: Callable[[dict[str, Any]], Any
         (lambda m: m["members"][0].update(weight=0), "sum is not above 0"),
         (lambda m: m["members"][0].update(temperature=0), "temperature must be above 0, not 0"),
         (lambda m: m["members"][0].update(temperature=True), "temperature must be a finite number"),
+        (lambda m: m.update(temperature=-1.0), "the field temperature must be above 0, not -1.0"),
+        (lambda m: m.update(temperature="warm"), 'the field temperature must be a finite number, not "warm"'),
         (lambda m: m.update(decision={"kind": "thresholds", "values": [0.5] * 3}), "decision.kind must be offsets"),
         (lambda m: m.update(decision={"kind": "offsets", "values": [0.5]}), "decision.values must have 3"),
         (lambda m: m.update(threads="x"), 'the field threads must be a whole number of 1 to 1024, not "x"'),

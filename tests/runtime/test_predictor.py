@@ -14,6 +14,7 @@ from runtime_models import build_text_model, columns_of, text_rows
 from thrifty.core.errors import DataError, StoreError, UsageError
 from thrifty.core.files import read_json, write_json
 from thrifty.data.column import Column, Meaning, Schema, Task
+from thrifty.evaluation.decisions import tempered
 from thrifty.exporting.artifact import Member, assemble
 from thrifty.runtime.files import columns_of as columns_written
 from thrifty.runtime.files import predict_to
@@ -329,6 +330,15 @@ def test_probabilities_stay_finite_for_any_scores() -> None:
     np.testing.assert_allclose(probabilities_of("multilabel", scores, 0.01), [[1, 0, 0.5]])
     members = [{"weight": 1, "temperature": 1}, {"weight": 3, "temperature": 1}]
     np.testing.assert_allclose(mixed("regression", [np.array([[4.0]]), np.array([[8.0]])], members), [[7.0]])
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_a_temperature_of_the_mix_is_the_one_that_training_computes(task: str) -> None:
+    members = [{"weight": 1, "temperature": 0.5}, {"weight": 3, "temperature": 1}]
+    parts = [np.random.default_rng(seed).normal(size=(20, 3)) for seed in range(2)]
+    cool = mixed(task, parts, members, 0.5)
+    np.testing.assert_allclose(cool, tempered(task, mixed(task, parts, members), 0.5))
+    assert cool.max() > mixed(task, parts, members).max()
 
 
 @pytest.mark.parametrize(

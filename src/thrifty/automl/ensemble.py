@@ -18,6 +18,15 @@ from thrifty.core.seeds import generator
 MAX_ROWS = 4000
 NUM_HALVES = 4
 MAX_ROUNDS = 12
+MAX_SHARES = 3  # of the limits: ensembles are also made of models that keep a half and a third of them
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What limits are about: the bytes of a model, and the milliseconds of a row (0: not limited, not measured)."""
+
+    size_bytes: int = 0
+    latency_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -28,8 +37,7 @@ class Scored:
     predictions: np.ndarray
     value: float
     temperature: float
-    size_bytes: int = 0
-    latency_ms: float = 0.0
+    scale: Scale = Scale()
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ def select(
     scored: Sequence[Scored],
     scorer_of: Callable[[np.ndarray], Callable[[np.ndarray], float]],
     *,
-    fits: Callable[[Sequence[Scored]], bool],
+    fits: Callable[[Sequence[Scale]], bool],
     min_gain: float,
     max_members: int = 5,
     most: int = 16,
@@ -57,40 +65,56 @@ def select(
 ) -> tuple[list[Member], float]:
     """The members and the value of the best ensemble on all validation rows; the best single one unless it wins.
 
-    scorer_of: row numbers -> a function of the predictions of those rows, higher is better. fits: whether a set of
-    trials keeps the limits. min_gain: what an ensemble must gain over the best single trial that fits.
+    A single model that fills the limits leaves no room for a second: ensembles of lighter ones are tried beside it.
+
+    scorer_of: row numbers -> a function of the predictions of those rows, higher is better. fits: whether models of
+    these scales together keep the limits. min_gain: what an ensemble must gain over the best single trial that fits.
     """
-    ranked = sorted((s for s in scored if fits([s])), key=lambda s: -s.value)[:most]
+    ranked = sorted((s for s in scored if fits([s.scale])), key=lambda s: -s.value)
     if not ranked:
         return [], -np.inf
-    everything = np.arange(len(ranked[0].predictions))
-    best = ranked[0]
-    score = scorer_of(everything)
-    alone = score(best.predictions)
-    if len(ranked) == 1:
-        return single(best), alone
+    alone = scorer_of(np.arange(len(ranked[0].predictions)))(ranked[0].predictions)
+    members, best = single(ranked[0]), alone
+    pools: list[list[int]] = []
+    for share in range(1, MAX_SHARES + 1):
+        pool = [s for s in ranked if fits([s.scale] * share)][:most]
+        trials = [s.trial for s in pool]
+        if len(pool) > 1 and trials not in pools:
+            pools.append(trials)
+            mix, value = _averaged(pool, scorer_of, fits, max_members, generator(seed, "ensemble"))
+            if len(mix) > 1 and value >= alone + min_gain and value > best:
+                members, best = mix, value
+    return members, best
+
+
+def _averaged(
+    pool: Sequence[Scored],
+    scorer_of: Callable[[np.ndarray], Callable[[np.ndarray], float]],
+    fits: Callable[[Sequence[Scale]], bool],
+    max_members: int,
+    rng: np.random.Generator,
+) -> tuple[list[Member], float]:
+    """The mean of the greedy ensembles of several parts of the rows, and its value on all of them."""
+    everything = np.arange(len(pool[0].predictions))
     counts: Counter[int] = Counter()
-    rng = generator(seed, "ensemble")
     for _ in range(NUM_HALVES):
         size = min(MAX_ROWS, max(1, (3 * len(everything)) // 4))
         rows = np.sort(rng.permutation(everything)[:size])
-        counts.update(_greedy(ranked, rows, scorer_of(rows), fits, max_members))
+        counts.update(_greedy(pool, rows, scorer_of(rows), fits, max_members))
     kept = [index for index, _ in counts.most_common(max_members)]
-    while len(kept) > 1 and not fits([ranked[i] for i in kept]):
+    while len(kept) > 1 and not fits([pool[i].scale for i in kept]):
         kept.pop()
     total = sum(counts[i] for i in kept)
-    mixed = np.sum([ranked[i].predictions * (counts[i] / total) for i in kept], axis=0)
-    value = score(mixed)
-    if len(kept) < 2 or value < alone + min_gain:
-        return single(best), alone
-    return [Member(ranked[i].trial, counts[i] / total, ranked[i].temperature) for i in sorted(kept)], value
+    mixed = np.sum([pool[i].predictions * (counts[i] / total) for i in kept], axis=0)
+    members = [Member(pool[i].trial, counts[i] / total, pool[i].temperature) for i in sorted(kept)]
+    return members, scorer_of(everything)(mixed)
 
 
 def _greedy(
     ranked: Sequence[Scored],
     rows: np.ndarray,
     score: Callable[[np.ndarray], float],
-    fits: Callable[[Sequence[Scored]], bool],
+    fits: Callable[[Sequence[Scale]], bool],
     max_members: int,
 ) -> list[int]:
     """Indices of the chosen trials, repeated as often as chosen."""
@@ -103,7 +127,7 @@ def _greedy(
         trials = [
             i
             for i in range(len(ranked))
-            if i in distinct or (len(distinct) < max_members and fits([ranked[j] for j in {*distinct, i}]))
+            if i in distinct or (len(distinct) < max_members and fits([ranked[j].scale for j in {*distinct, i}]))
         ]
         gains = [score((total + values[i]) / (len(chosen) + 1)) for i in trials]
         top = int(np.argmax(gains))

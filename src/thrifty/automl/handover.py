@@ -6,18 +6,17 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from thrifty.automl.compression import try_int8
 from thrifty.automl.ensemble import Member
-from thrifty.automl.members import Choice, Library, choose, honest_outputs
+from thrifty.automl.members import Choice, Library, choose, fits_limits, honest_outputs, mixed
 from thrifty.automl.session import Session
 from thrifty.engines.trial import PARITY_ROWS, parity_rows
 from thrifty.evaluation.calibration import Tuned, tune_decision
-from thrifty.evaluation.decisions import probabilities_of
+from thrifty.evaluation.decisions import probabilities_of, tempered
 from thrifty.evaluation.findings import ImportanceFinding, LimitFinding, Part
 from thrifty.evaluation.importance import FEWEST_ROWS, MOST_ROWS, permutation_importance
 from thrifty.execution.job import Ended
@@ -71,7 +70,7 @@ def keep_best(session: Session, trial: int | None) -> None:
     if done[0].id == trial:
         choice = choose(session, _library(session), ensembles=False)
         if choice.members[0].trial == trial:
-            write_artifact(session, choice.members, _decision(session, choice.members))
+            write_artifact(session, choice, _decision(session, choice))
 
 
 def _time_rows(session: Session, trial: int) -> None:
@@ -121,13 +120,13 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
     library = _library(session)
     choice = choose(session, library)
     result = Result(choice)
-    result.decision = _decision(session, choice.members)
+    result.decision = _decision(session, choice)
     result.honest_outputs = honest_outputs(session, library, lambda: min(2.0, 0.3 * left()))
-    _refit(session, choice.members, left)
+    _refit(session, library, choice.members, left)
     session.phases["refit"] = round(session.clock.elapsed() - began, 3)
     began = session.clock.elapsed()
     session.stage("exporting")
-    write_artifact(session, choice.members, result.decision)
+    write_artifact(session, choice, result.decision)
     row_seconds = _row_seconds(session, choice.members)
     _check(session, result, 0.4 * left(), row_seconds)
     if session.interruption.number is None:
@@ -156,37 +155,29 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
     return (0 if result.limits_met else LIMITS_NOT_MET), report
 
 
-def _decision(session: Session, members: Sequence[Member]) -> Tuned | None:
+def _decision(session: Session, choice: Choice) -> Tuned | None:
     """How the mixed probabilities become classes, where the metric gains by it."""
     if session.task == "regression":
         return None
-    mixed = mixed_outputs(session, members)
-    tuned = tune_decision(session.metric, session.task, session.y_validation, mixed, session.weights_validation)
+    outputs = mixed(session, choice.members, choice.temperature)
+    tuned = tune_decision(session.metric, session.task, session.y_validation, outputs, session.weights_validation)
     return tuned if tuned.decision is not None else None
 
 
-def mixed_outputs(session: Session, members: Sequence[Member]) -> np.ndarray:
-    """Outputs of the validation rows as the members together give them, by models that did not see those rows."""
-    mixed: np.ndarray = sum(m.weight * session.outputs(m.trial, m.temperature) for m in members)  # type: ignore[assignment]
-    return mixed
-
-
-def write_artifact(
-    session: Session, members: Sequence[Member], decision: Tuned | None, folder: Path | None = None
-) -> None:
+def write_artifact(session: Session, choice: Choice, decision: Tuned | None) -> None:
     """Assembles the members' models into the artifact folder, whole or not at all."""
-    parts = [artifacts.Member(session.model_of(m.trial), m.weight, m.temperature) for m in members]
+    parts = [artifacts.Member(session.model_of(m.trial), m.weight, m.temperature) for m in choice.members]
     artifacts.assemble(
         parts,
         session.dataset.schema,
-        folder or session.directory.artifact,
+        session.directory.artifact,
+        temperature=choice.temperature,
         decision=None if decision is None or decision.decision is None else decision.decision.to_json(),
         threads=session.request.threads,
         positive=session.positive,
     )
-    if folder is None:
-        trials = [m.trial for m in members]
-        session.study.record("artifact_written", trials[0], trials=trials)
+    trials = [m.trial for m in choice.members]
+    session.study.record("artifact_written", trials[0], trials=trials)
 
 
 # ---- refit
@@ -214,8 +205,11 @@ def _refit_seconds(session: Session, trial: Trial) -> float:
     return 1.15 * grown * trial.cost_seconds * (ALL_CORES if alone else 1.0)
 
 
-def _refit(session: Session, members: Sequence[Member], left: Callable[[], float]) -> None:
-    """Fits the members again on train and validation rows together, the weightiest first, while there is time."""
+def _refit(session: Session, library: Library, members: Sequence[Member], left: Callable[[], float]) -> None:
+    """Fits the members again on train and validation rows together, the weightiest first, while there is time.
+
+    A model that grew by it until a limit breaks that was kept before is taken away again.
+    """
     if len(session.dataset.splits.rounds()) > 1:
         return  # with cross-validation every model was fitted on all rows
     spare = _end_seconds(session)
@@ -225,7 +219,13 @@ def _refit(session: Session, members: Sequence[Member], left: Callable[[], float
             return
         if _refit_seconds(session, trial) + spare < left():
             session.stage("fitting again on all rows")
+            kept_before = fits_limits(session, library.scales(members))
             _refit_one(session, trial, lambda: left() - spare)
+            if kept_before and not fits_limits(session, library.scales(members)):
+                session.notes.append(
+                    f"trial {trial.id} breaks a limit when fitted again on all rows: it stays as it was"
+                )
+                shutil.rmtree(session.directory.trial(trial.id) / "refit", ignore_errors=True)
 
 
 def _refit_one(session: Session, trial: Trial, left: Callable[[], float]) -> None:
@@ -267,7 +267,7 @@ def _check(session: Session, result: Result, seconds: float, row_seconds: float)
             return
         scores = np.load(path, allow_pickle=False)
         parts.append(member.weight * probabilities_of(session.task, scores, member.temperature))
-    expected = np.asarray(sum(parts))
+    expected = tempered(session.task, np.asarray(sum(parts)), result.choice.temperature)
     rows = parity_rows(session.dataset.splits)
     most = max(8, min(len(rows), int(seconds / max(row_seconds, 1e-6)) - ALONE_ROWS))
     expected, rows = expected.reshape(len(rows), -1)[:most], rows[:most]

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from thrifty.automl.ensemble import Member, Scored, select, single
+from thrifty.automl.ensemble import Member, Scale, Scored, select, single
 from thrifty.automl.session import Session
 from thrifty.core.seeds import generator
 from thrifty.evaluation.calibration import temperature
+from thrifty.evaluation.decisions import logits_of, tempered
 
 MIN_GAIN = 0.002  # of what is lacking to a perfect score: what an ensemble must gain on validation
 OVERHEAD_BYTES = 30_000  # of an artifact beside its model: manifest, card, requirements
@@ -21,11 +22,15 @@ NUM_PARTS = 5  # of the validation rows, for a figure of what was chosen on the 
 
 @dataclass(frozen=True)
 class Choice:
-    """The members, the validated value of their mix, and whether they are expected to keep the limits."""
+    """The members, the validated value of their mix, and whether they are expected to keep the limits.
+
+    temperature: what the logits of several members' mean are divided by; each member has one of its own before that.
+    """
 
     members: Sequence[Member]
     value: float
     fits: bool
+    temperature: float = 1.0
 
 
 class Library:
@@ -46,8 +51,7 @@ class Library:
                 predictions=outputs,
                 value=session.judge()(outputs),
                 temperature=heat,
-                size_bytes=self._size(trial),
-                latency_ms=self._latency(trial) if session.request.max_latency_ms is not None else 0.0,
+                scale=self._scale(trial),
             )
         return self._scored[trial]
 
@@ -55,10 +59,16 @@ class Library:
         """The best first, by their trials' values."""
         return [self.scored(t.id) for t in self.session.done()]
 
-    def _size(self, trial: int) -> int:
+    def scales(self, members: Sequence[Member]) -> list[Scale]:
+        """The members' models as they are on disk, refitted or not."""
+        return [self._scale(member.trial) for member in members]
+
+    def _scale(self, trial: int) -> Scale:
         from thrifty.exporting.measure import size_bytes
 
-        return size_bytes(self.session.model_of(trial)) + OVERHEAD_BYTES
+        limited = self.session.request.max_latency_ms is not None
+        size = size_bytes(self.session.model_of(trial)) + OVERHEAD_BYTES
+        return Scale(size, self._latency(trial) if limited else 0.0)
 
     def _latency(self, trial: int) -> float:
         """Milliseconds of one raw row through the trial's model alone, the median of a few."""
@@ -76,7 +86,7 @@ class Library:
         return 1000 * float(np.median(taken))
 
 
-def fits_limits(session: Session, chosen: Sequence[Scored]) -> bool:
+def fits_limits(session: Session, chosen: Sequence[Scale]) -> bool:
     """Whether trials together are expected to keep the limits on size and latency."""
     request = session.request
     if request.max_size_mb is not None and sum(s.size_bytes for s in chosen) > request.max_size_mb * 1e6:
@@ -87,19 +97,35 @@ def fits_limits(session: Session, chosen: Sequence[Scored]) -> bool:
 def choose(session: Session, library: Library, *, ensembles: bool = True) -> Choice:
     """The members to hand over. Where no trial keeps the limits, the one that comes nearest, and `fits` is false."""
     scored = library.all()
-    fitting = [s for s in scored if fits_limits(session, [s])]
+    fitting = [s for s in scored if fits_limits(session, [s.scale])]
     if not fitting:
-        nearest = min(scored, key=lambda s: _excess(session, s))
+        nearest = min(scored, key=lambda s: _excess(session, s.scale))
         return Choice(single(nearest), nearest.value, fits=False)
     best = max(s.value for s in fitting)
     members, value = select(
         fitting if ensembles else fitting[:1],
         session.judge,
-        fits=lambda chosen: fits_limits(session, chosen),
+        fits=lambda scales: fits_limits(session, scales),
         min_gain=MIN_GAIN * abs(session.perfect - best),
         seed=session.request.seed,
     )
-    return Choice(members, value, fits=True)
+    warmth = _warmth(session, members, np.arange(len(session.y_validation)))
+    return Choice(members, value, fits=True, temperature=warmth)
+
+
+def mixed(session: Session, members: Sequence[Member], temperature: float = 1.0) -> np.ndarray:
+    """Outputs of the validation rows as the members give them together, by models that did not see those rows."""
+    outputs: np.ndarray = sum(m.weight * session.outputs(m.trial, m.temperature) for m in members)  # type: ignore[assignment]
+    return tempered(session.task, outputs, temperature)
+
+
+def _warmth(session: Session, members: Sequence[Member], rows: np.ndarray) -> float:
+    """The temperature of a mix, by some validation rows: the mean of members that err differently is too timid."""
+    if len(members) < 2 or session.task == "regression":
+        return 1.0
+    logits = logits_of(session.task, mixed(session, members)[rows])
+    weights = None if session.weights_validation is None else session.weights_validation[rows]
+    return temperature(session.task, session.y_validation[rows], logits, weights)
 
 
 def honest_outputs(session: Session, library: Library, left: Callable[[], float]) -> np.ndarray | None:
@@ -108,7 +134,7 @@ def honest_outputs(session: Session, library: Library, left: Callable[[], float]
     So no row has a say in the choice of what predicts it, and the figure is not too good where many trials were
     compared on few rows. The parts are the folds, or fifths of the rows. None when there is no time for it.
     """
-    scored = [s for s in library.all() if fits_limits(session, [s])]
+    scored = [s for s in library.all() if fits_limits(session, [s.scale])]
     if len(scored) < 2:
         return None
     part_V = _parts(session)
@@ -129,12 +155,13 @@ def honest_outputs(session: Session, library: Library, left: Callable[[], float]
         members, _ = select(
             others,
             scorer_of,
-            fits=lambda chosen: fits_limits(session, chosen),
+            fits=lambda scales: fits_limits(session, scales),
             min_gain=MIN_GAIN * abs(session.perfect - best),
             seed=session.request.seed,
         )
         by_trial = {s.trial: s.predictions for s in scored}
-        outputs[own] = sum(member.weight * by_trial[member.trial][own] for member in members)
+        mean = np.sum([member.weight * by_trial[member.trial][own] for member in members], axis=0)
+        outputs[own] = tempered(session.task, mean, _warmth(session, members, rest))
         longest = max(longest, time.perf_counter() - began)
     return outputs
 
@@ -150,12 +177,12 @@ def _parts(session: Session) -> np.ndarray:
     return generator(session.request.seed, "parts").permutation(int(codes.max()) + 1)[codes] % NUM_PARTS
 
 
-def _excess(session: Session, scored: Scored) -> float:
+def _excess(session: Session, scale: Scale) -> float:
     """How far a trial is over its limits, as the largest ratio."""
     request = session.request
     ratios = [0.0]
     if request.max_size_mb is not None:
-        ratios.append(scored.size_bytes / (request.max_size_mb * 1e6))
+        ratios.append(scale.size_bytes / (request.max_size_mb * 1e6))
     if request.max_latency_ms is not None:
-        ratios.append(scored.latency_ms / request.max_latency_ms)
+        ratios.append(scale.latency_ms / request.max_latency_ms)
     return max(ratios)

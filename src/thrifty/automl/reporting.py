@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thrifty.automl.members import mixed
 from thrifty.automl.session import Session
 from thrifty.core.files import replacing, write_json
 from thrifty.core.run_directory import RunDirectory
@@ -180,13 +181,12 @@ def _slicings(session: Session, rows: np.ndarray) -> list[Any]:
 
 
 def _validation(session: Session, result: Result) -> Part:
-    from thrifty.automl.handover import mixed_outputs
-
-    members = result.choice.members
-    plain = sum(m.weight * probabilities_of(session.task, session.validation_scores(m.trial)) for m in members)
+    choice = result.choice
+    plain = sum(m.weight * probabilities_of(session.task, session.validation_scores(m.trial)) for m in choice.members)
+    honest = result.honest_outputs
     return Part(
         y=session.y_validation,
-        outputs=mixed_outputs(session, members) if result.honest_outputs is None else result.honest_outputs,
+        outputs=mixed(session, choice.members, choice.temperature) if honest is None else honest,
         weights=session.weights_validation,
         groups=session.dataset.groups(session.dataset.splits.validation_rows),
         uncalibrated=None if session.task == "regression" else np.asarray(plain),

@@ -33,6 +33,19 @@ def probabilities_of(task: str, scores_NK: np.ndarray, temperature: float = 1.0)
     return e_NK / e_NK.sum(axis=1, keepdims=True)
 
 
+def logits_of(task: str, probabilities_NK: np.ndarray) -> np.ndarray:
+    """Logits [N, K] whose `probabilities_of` are these: their logs, or for multilabel their log odds."""
+    p_NK = np.clip(np.asarray(probabilities_NK, dtype=np.float64), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    return np.log(p_NK) - np.log1p(-p_NK) if task == "multilabel" else np.log(p_NK)
+
+
+def tempered(task: str, outputs: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities whose logits are divided by the temperature; regression's values as they are."""
+    if task == "regression" or temperature == 1.0:
+        return outputs
+    return probabilities_of(task, logits_of(task, outputs), temperature)
+
+
 @dataclass(frozen=True)
 class Decision:
     """How probabilities become classes where the likeliest class is not the best answer for the metric.

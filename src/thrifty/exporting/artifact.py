@@ -52,6 +52,7 @@ def assemble(
     schema: Schema,
     folder: Path,
     *,
+    temperature: float = 1.0,
     decision: Mapping[str, Any] | None = None,
     card: Mapping[str, Any] | None = None,
     threads: int = 1,
@@ -59,9 +60,10 @@ def assemble(
 ) -> Path:
     """Writes the artifact of one or several models to `folder`, which replaces what is there in one step.
 
-    decision: as `runtime.scores.decided` takes it. card: what is known of the model, written as card.json and card.md.
-    threads: what the artifact predicts with unless told otherwise. positive: with two classes, the code of the one that
-    average precision looks for. Raises StoreError for a damaged model folder.
+    temperature: what the logits of several members' mean are divided by. decision: as `runtime.scores.decided` takes
+    it. card: what is known of the model, written as card.json and card.md. threads: what the artifact predicts with
+    unless told otherwise. positive: with two classes, the code of the one that average precision looks for. Raises
+    StoreError for a damaged model folder.
     """
     if not members:
         raise UsageError("an artifact needs at least one model")
@@ -81,6 +83,7 @@ def assemble(
                 {"output": output, "weight": float(member.weight), "temperature": float(member.temperature)}
                 for member, output in zip(members, outputs, strict=True)
             ],
+            "temperature": float(temperature),
             "decision": None if decision is None else dict(decision),
             "threads": threads,
             "files": digests(nodes, aside),

@@ -3,9 +3,10 @@
     {"format": 1, "thrifty": version, "task", "target", "classes": [...], "positive": null | code,
      "columns": {name: meaning}, "rows": "table" | "folder",
      "nodes": [...], "members": [{"output": "head.scores", "weight": 1.0, "temperature": 1.0}],
-     "decision": null | {...}, "threads": 1, "files": {name: SHA-256}}
+     "temperature": 1.0, "decision": null | {...}, "threads": 1, "files": {name: SHA-256}}
 
-`files` has each file that the nodes name; artifacts of the first versions are without it.
+`temperature` divides the logits of what several members give together. `files` has each file that the nodes name.
+Artifacts of the first versions are without both.
 """
 
 import json
@@ -76,6 +77,8 @@ def _check(manifest: Mapping[str, Any]) -> None:
         raise _WrongError('the field rows is "folder", but the one column of a folder is "file", image or audio')
     arrays = _check_nodes(manifest.get("nodes"), columns)
     _check_members(manifest.get("members"), arrays)
+    if _number("temperature", manifest.get("temperature", 1.0)) <= 0:
+        raise _WrongError(f"the field temperature must be above 0, not {_said(manifest['temperature'])}")
     _check_decision(Task(task), num_classes, manifest.get("decision"))
     threads: Any = manifest.get("threads")
     if not _is_whole(threads) or not 1 <= threads <= MAX_THREADS:

@@ -52,6 +52,7 @@ class Predictor:
         self.of_folder = manifest["rows"] == "folder"
         self._num_scores = len(self.classes) if self.task != "regression" else 1
         self._members = list(manifest["members"])
+        self._temperature = float(manifest.get("temperature", 1.0))
         self._decision = manifest["decision"]
         outputs = tuple(dict.fromkeys(member["output"] for member in self._members))
         self._graph = Graph(manifest["nodes"], folder, outputs, threads)
@@ -215,7 +216,7 @@ class Predictor:
                     f" needs scores of shape [rows, {self._num_scores}], but {member['output']} gives "
                     f"{list(part.shape)}. Copy the artifact again from where it was made"
                 )
-        return mixed(self.task, parts, self._members)
+        return mixed(self.task, parts, self._members, self._temperature)
 
     def decide(self, probabilities_NK: np.ndarray) -> np.ndarray:
         """Class codes int64 [N], or for multilabel bool [N,K], by the artifact's decision."""

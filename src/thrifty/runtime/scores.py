@@ -26,8 +26,13 @@ def probabilities_of(task: str, scores_NK: np.ndarray, temperature: float = 1.0)
     return e_NK
 
 
-def mixed(task: str, parts: Sequence[np.ndarray], members: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """The members' probabilities (or values) averaged by their weights, float64 [N,K]."""
+def mixed(
+    task: str, parts: Sequence[np.ndarray], members: Sequence[Mapping[str, Any]], temperature: float = 1.0
+) -> np.ndarray:
+    """The members' probabilities (or values) averaged by their weights, float64 [N,K].
+
+    temperature: what the logits of averaged probabilities are divided by.
+    """
     weights = [float(member["weight"]) for member in members]
     total: np.ndarray | None = None
     for scores_NK, member, weight in zip(parts, members, weights):
@@ -37,7 +42,11 @@ def mixed(task: str, parts: Sequence[np.ndarray], members: Sequence[Mapping[str,
         part_NK *= weight / sum(weights)
         total = part_NK if total is None else total + part_NK
     assert total is not None
-    return total
+    if task == "regression" or temperature == 1.0:
+        return total
+    total = np.clip(total, _SMALLEST, 1 - _SMALLEST)
+    logits_NK = np.log(total) - np.log1p(-total) if task == "multilabel" else np.log(total)
+    return probabilities_of(task, logits_NK, temperature)
 
 
 def decided(task: str, probabilities_NK: np.ndarray, decision: Mapping[str, Any] | None) -> np.ndarray:
