@@ -16,6 +16,7 @@ its own package.
 from __future__ import annotations
 
 import argparse
+import re
 import time
 import zlib
 from collections.abc import Mapping
@@ -42,7 +43,10 @@ TABLES = {
     "nasbench201/imagenet": "NASBench201",
 }
 OURS = {  # and the code that decides what each does
-    "auto": ("tuning/policies/named.py", *tuning.OURS["freeze-thaw"]),
+    "auto": tuple(
+        f"tuning/{name}.py"
+        for name in ("policies/gaussian_process", "policies/sobol", "policies/told", "values", "encoding")
+    ),
     "random": (),
     "sobol": ("tuning/policies/sobol.py",),
 }
@@ -212,7 +216,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="run nothing")
     parser.add_argument("--put", action="store_true", help="write the tables to results.md")
     parser.add_argument("--design", action="store_true", help="the functions that policies are chosen by")
-    parser.add_argument("--only", default="", help="a part of the tasks' names")
+    parser.add_argument("--only", default="", help="a pattern that the tasks' names hold")
     parser.add_argument("--kept", type=Path, default=HERE / "functions")
     options = parser.parse_args()
     chosen = options.tuners.split(",")
@@ -221,7 +225,7 @@ def main() -> None:
     if options.design and options.kept == HERE / "functions":
         parser.error("--design needs a folder of its own: --kept FOLDER")
     kept = {tuner: tuning.Kept(options.kept, tuner, 1, version_of) for tuner in chosen}
-    made = [task for task in tasks_of(options.design) if options.only in task.name]
+    made = [task for task in tasks_of(options.design) if re.search(options.only, task.name)]
     if not options.show:
         measure(kept, made, options.seeds, options.minutes)
     lines = tables(kept, [task.name for task in made])
