@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from thrifty.training.state import begin
 EXPORT_SECONDS = 1.5  # kept for writing and checking the model
 WRITE_SECONDS = 5e-8  # of one of its weights
 FEW_ROWS, MORE_ROWS = 8, 64  # whose prediction is timed before training, to know what validation will take
+NUM_TIMES = 3
+MEASURE_SECONDS = 0.3
 
 
 def device_of(trial: Trial) -> str:
@@ -50,14 +53,25 @@ def pace_of(trial: Trial, inputs: Inputs, network: nn.Module, places: np.ndarray
 
 
 def _row_seconds(network: nn.Module, inputs: Inputs, precision: Precision) -> float:
-    """Seconds to predict a row: by a few after a few, by more of them where these took no time to speak of."""
+    """Seconds to predict a row: by a few after a few, by more of them where these took no time to speak of.
+
+    The least of several times counts: what else runs on the machine may make any of them ten times as long.
+    """
     predict(network, inputs, inputs.every[:1], precision)
-    took, most = 0.0, FEW_ROWS
-    while most <= MORE_ROWS and took < 0.1:
-        some, began = inputs.every[:: max(1, len(inputs.every) // most)][:most], time.monotonic()
-        predict(network, inputs, some, precision)
-        took, most = time.monotonic() - began, 8 * most
-    return took / len(some)
+    started, seconds = time.monotonic(), math.inf
+    for most in (FEW_ROWS, MORE_ROWS):
+        some = inputs.every[:: max(1, len(inputs.every) // most)][:most]
+        took = math.inf
+        for _ in range(NUM_TIMES):
+            began = time.monotonic()
+            predict(network, inputs, some, precision)
+            took = min(took, time.monotonic() - began)
+            if time.monotonic() - started > MEASURE_SECONDS:
+                break
+        seconds = min(seconds, took / len(some))
+        if took > 0.1 or time.monotonic() - started > MEASURE_SECONDS:
+            break
+    return seconds
 
 
 def end_seconds_of(trial: Trial, network: nn.Module, pace: Pace, round_: Round | None) -> float:

@@ -118,6 +118,16 @@ def test_an_elastic_arm_leaves_time_for_those_that_were_not_tried():
     assert 65.0 < seconds_of_the_first_network(150.0, *many) < 80.0  # half of what is left, at least
 
 
+def test_an_elastic_arm_leaves_no_time_for_one_that_is_not_worth_its_own():
+    hopeless = Arm("hopeless", {}, seconds=60.0, skill=0.1, spread=0.01)
+    one = study()
+    for name, value in (("baseline", 0.1), ("cheap", 0.6)):
+        one.finish(one.start({"candidate": name}), value, cost_seconds=1.0)
+    alone = ladder(BASE, ELASTIC).decide(one, clock(100.0))
+    beside = ladder(BASE, ELASTIC, hopeless).decide(one, clock(100.0))
+    assert beside.config["training.seconds"] == alone.config["training.seconds"]
+
+
 def test_a_trial_that_is_overdue_is_expected_to_go_on_for_a_while():
     policy, one = ladder(BASE, CHEAP, DEAR), study()
     one.start({"candidate": "cheap"}, extra={"started_seconds": 0.0})

@@ -212,10 +212,12 @@ class View:
         return arm.seconds * self.speed
 
     def _untried(self, arm: Arm) -> float:
-        """Seconds that the first trials of all other arms take; of elastic ones, at least."""
+        """Seconds that the first trials of all other arms take that are worth one; of elastic ones, at least."""
         seconds, arms = 0.0, self.ladder.arms.values()
         for other in arms:
-            if other is not arm and not self.trials_of(other.name):
+            if other is arm or self.trials_of(other.name):
+                continue
+            if other.name == self.ladder.baseline or self._gain(other, [], 0) >= self.least_gain:
                 least = 2.0 * LEAST_SHARE if other.elastic else 1.0
                 seconds += least * other.seconds * self.speed * other.cores / max(a.cores for a in arms)
         return seconds
