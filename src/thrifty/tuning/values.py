@@ -20,6 +20,7 @@ from thrifty.core.errors import MissingExtraError
 
 JITTER = 1e-8
 LEAST_VARIANCE = 1e-12
+START_NOISE = 0.01
 MOST_EXPONENT = 300.0
 
 
@@ -47,9 +48,13 @@ class ValueModel:
         return nullcontext() if self._threads is None else self._threads.limit(limits=1, user_api="blas")
 
     def fit(self, x_NC: np.ndarray, y_N: np.ndarray, steps: int) -> None:
-        """Moves the settings towards the most probable ones; they stay where they were when that fails."""
+        """Moves the settings towards the most probable ones; they stay where they were when that fails.
+
+        The noise starts from `START_NOISE` at least: below it is too small for its gradient to say anything.
+        """
+        start_S = np.r_[self.settings_S[:-1], max(self.settings_S[-1], math.log(START_NOISE))]
         found = self._optimize.minimize(
-            self._loss, self.settings_S, (x_NC, y_N), jac=True, method="L-BFGS-B", options={"maxiter": steps}
+            self._loss, start_S, (x_NC, y_N), jac=True, method="L-BFGS-B", options={"maxiter": steps}
         )
         if np.isfinite(found.fun) and found.fun < 1e9:
             self.settings_S = found.x

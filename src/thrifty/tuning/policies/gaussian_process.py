@@ -34,7 +34,7 @@ CANDIDATES = 600  # half of them random, half near the ELITE best trials
 ELITE = 10
 CLIMBED = 3  # the likeliest of them that are moved uphill
 CLIMB_STEPS = 20
-MOST_OBSERVED = 180  # what the model takes in, which bounds its cost
+MOST_OBSERVED = 150  # what the model takes in, which bounds its cost
 MOST_PENDING = 32
 
 
@@ -129,6 +129,7 @@ class _Seen:
         if len(pending):
             mean_N, _ = self.model.predict(self._x_NC[pending])
             self.model.condition(np.vstack([x_NC, self._x_NC[pending]]), np.r_[y_N, mean_N])
+            best = min(best, float(mean_N.min()))
         units_MP = self._candidates(order[:ELITE], rng)
         gain_M = log_expected_improvement(*self.model.predict(self.encoding.columns(units_MP)), best)
         units_MP = units_MP[np.argsort(-gain_M, kind="stable")]
