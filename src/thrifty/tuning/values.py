@@ -21,6 +21,7 @@ from thrifty.core.errors import MissingExtraError
 JITTER = 1e-8
 LEAST_VARIANCE = 1e-12
 START_NOISE = 0.01
+MOST_SPREADS = 6.0  # from the centre of a setting's prior
 MOST_EXPONENT = 300.0
 
 
@@ -41,6 +42,8 @@ class ValueModel:
         length = np.log(0.7 * (num_parameters / 4) ** 0.5)
         self.prior_mean_S = np.r_[np.full(num_parameters, length), np.log([1.0, 1.0, 1e-5])]
         self.prior_spread_S = np.r_[np.full(num_parameters, 0.8), 1.0, 1.0, 3.0]
+        ends = [self.prior_mean_S + k * self.prior_spread_S for k in (-MOST_SPREADS, MOST_SPREADS)]
+        self._bounds = list(zip(*(end.tolist() for end in ends)))
         self.settings_S = self.prior_mean_S.copy()
 
     def one_thread(self) -> AbstractContextManager[object]:
@@ -54,7 +57,13 @@ class ValueModel:
         """
         start_S = np.r_[self.settings_S[:-1], max(self.settings_S[-1], math.log(START_NOISE))]
         found = self._optimize.minimize(
-            self._loss, start_S, (x_NC, y_N), jac=True, method="L-BFGS-B", options={"maxiter": steps}
+            self._loss,
+            start_S,
+            (x_NC, y_N),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=self._bounds,
+            options={"maxiter": steps},
         )
         if np.isfinite(found.fun) and found.fun < 1e9:
             self.settings_S = found.x
