@@ -177,15 +177,14 @@ def kind_of(task: str) -> str:
 
 
 def tables(kept: dict[str, tuning.Kept], names: list[str]) -> list[str]:
-    """Markdown: for every extent of tasks and seeds that some tuner ran on, the ranks of those who ran on all of it."""
+    """Markdown: for each extent of tasks and seeds that the first tuner shares with another, the ranks of all on it."""
     kept = {tuner: runs for tuner, runs in kept.items() if runs.runs}
-    extent = {tuner: covered({tuner: runs}, names) for tuner, runs in kept.items()}
+    first, *others = kept
+    extents = {tuple(map(tuple, covered({t: kept[t] for t in (first, other)}, names))) for other in others}
     lines: list[str] = []
-    for tasks, seeds in sorted(
-        {(*map(tuple, each),) for each in extent.values()}, key=lambda e: -len(e[0]) * len(e[1])
-    ):
-        who = {t: kept[t] for t, (ran, of) in extent.items() if set(tasks) <= set(ran) and set(seeds) <= set(of)}
-        if len(who) > 1 and seeds:
+    for tasks, seeds in sorted(extents, key=lambda extent: -len(extent[0]) * len(extent[1])):
+        who = {t: k for t, k in kept.items() if all(s in k.runs.get(n, {}) for n in tasks for s in seeds)}
+        if tasks and seeds:
             lines += ["", f"{len(tasks)} tasks, seeds {', '.join(seeds)}.", ""]
             lines += _table(who, list(tasks), list(seeds))
     return lines
