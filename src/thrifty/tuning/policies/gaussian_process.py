@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 FITTED = "value_model_fitted"
 START = 5  # trials with a value before there is a model
-GROWTH = 1.05  # it is fitted anew when there are so many times as many values
+ALWAYS_FITTED = 100  # up to so many values it is fitted anew at each proposal,
+GROWTH = 1.05  # then when there are so many times as many
 FIT_STEPS = 20
 CANDIDATES = 600  # half of them random, half near the ELITE best trials
 ELITE = 10
@@ -119,7 +120,8 @@ class _Seen:
         order = known[np.argsort(self.score_N[known], kind="stable")]
         rows = _spread_over(order, MOST_OBSERVED)
         x_NC, y_N = self._x_NC[rows], _standardised(self.score_N[rows])
-        if len(known) >= self._num_fitted * GROWTH + 1:
+        growth = 1.0 if len(known) <= ALWAYS_FITTED else GROWTH
+        if len(known) >= self._num_fitted * growth + 1:
             self.model.fit(x_NC, y_N, FIT_STEPS)
             self._num_fitted = len(known)
             study.record(FITTED, observations=len(known), settings=self.model.settings_S.tolist())
