@@ -17,6 +17,7 @@ from thrifty.recipe import MODELS, Recipe, override, space_of, to_json
 from thrifty.tuning.policies.ladder import Arm
 
 TEXT_FIELDS = ("model.word_ngrams", "model.char_ngrams", "model.max_features")  # that change nothing without text
+IMAGE_NETWORKS = ("image_network", "image_finetune")  # whose images are mixed
 NETWORK_OVERHEAD_SECONDS = 2.5  # opening, export and writing around an elastic trial
 
 
@@ -88,6 +89,8 @@ def _apply(
     space = {**space_of(recipe), **domains}
     if "tfidf" not in recipe.preparation.blocks:
         space = {path: domain for path, domain in space.items() if path not in TEXT_FIELDS}
+    if recipe.model.kind not in IMAGE_NETWORKS:
+        space.pop("training.mixing", None)
     applied: set[str] = set()
     for path, wish in wishes.items():
         part, _, name = path.partition(".")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from thrifty.automl import plan as planning
 from thrifty.automl.facts import Facts
 from thrifty.automl.plan import Plan
 from thrifty.automl.request import Request
+from thrifty.automl.symmetries import Symmetry
 from thrifty.core.budget import Clock
 from thrifty.core.files import write_json
 from thrifty.core.interruption import Interruption, StoppableClock
@@ -60,7 +61,7 @@ class Session:
     """One run in progress.
 
     spent_before_seconds: what earlier sittings of a resumed run took. notes: sentences for the report.
-    phases: seconds by what they went to.
+    phases: seconds by what they went to. symmetries: which changes of images were tried, and whether they keep labels.
     """
 
     directory: RunDirectory
@@ -81,6 +82,7 @@ class Session:
     phases: dict[str, float] = field(default_factory=dict)
     library: Any = None
     row_seconds: dict[str, float] = field(default_factory=dict)
+    symmetries: Sequence[Symmetry] = ()
 
     def __post_init__(self) -> None:
         self.search_clock = SearchClock(self.clock)
