@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
-from thrifty.automl.symmetries import CHANGES, SIDE, Symmetry, judge, names_of
+from thrifty.automl.symmetries import CHANGES, SIDE, judge, names_of
 from thrifty.data.column import Task
 from thrifty.data.encode.image_statistics import ImageStatistics
+from thrifty.evaluation.findings import SymmetryFinding
 
 
-def found(pixels_NHWC: np.ndarray, y: np.ndarray, task: Task = Task.MULTICLASS) -> list[Symmetry]:
+def found(pixels_NHWC: np.ndarray, y: np.ndarray, task: Task = Task.MULTICLASS) -> list[SymmetryFinding]:
     statistics = ImageStatistics(("image",), pixels_NHWC.shape[3], small=8, cells=(8,))
     versions = [pixels_NHWC, *(change(pixels_NHWC) for change in CHANGES.values())]
     features = [statistics.encode({"image": list(version)})[0]["values"] for version in versions]

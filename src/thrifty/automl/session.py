@@ -16,7 +16,6 @@ from thrifty.automl import plan as planning
 from thrifty.automl.facts import Facts
 from thrifty.automl.plan import Plan
 from thrifty.automl.request import Request
-from thrifty.automl.symmetries import Symmetry
 from thrifty.core.budget import Clock
 from thrifty.core.files import write_json
 from thrifty.core.interruption import Interruption, StoppableClock
@@ -24,6 +23,7 @@ from thrifty.core.run_directory import RunDirectory
 from thrifty.core.seeds import derive
 from thrifty.data.dataset import Dataset
 from thrifty.evaluation.decisions import probabilities_of
+from thrifty.evaluation.findings import SymmetryFinding
 from thrifty.evaluation.metrics import CLASSES_ALIKE, METRICS, positive_of, scorer
 from thrifty.execution.job import Job
 from thrifty.execution.processes import ProcessExecutor
@@ -82,7 +82,7 @@ class Session:
     phases: dict[str, float] = field(default_factory=dict)
     library: Any = None
     row_seconds: dict[str, float] = field(default_factory=dict)
-    symmetries: Sequence[Symmetry] = ()
+    symmetries: Sequence[SymmetryFinding] = ()
 
     def __post_init__(self) -> None:
         self.search_clock = SearchClock(self.clock)
@@ -184,7 +184,8 @@ class Session:
         folder = self.directory.trial(trial.id)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        recipe = to_json(planning.recipe_of(self.plan, trial.config, derive(self.request.seed, "trial", trial.id)))
+        seed_of = trial.extra.get("contrast_of", trial.id)
+        recipe = to_json(planning.recipe_of(self.plan, trial.config, derive(self.request.seed, "trial", seed_of)))
         write_json(folder / "recipe.json", recipe)
         left = self.search_clock.left()
         return self._job(str(trial.config["candidate"]), folder, recipe, "train", left)

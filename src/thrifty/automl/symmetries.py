@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from thrifty.data.column import Meaning, Task
 from thrifty.data.dataset import Dataset
 from thrifty.data.encode.image import Image
 from thrifty.data.encode.image_statistics import ImageStatistics
+from thrifty.evaluation.findings import SymmetryFinding
 
 CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "left-right": lambda pixels_NHWC: pixels_NHWC[:, :, ::-1],
@@ -38,32 +38,16 @@ FOLDS = 4
 RIDGE = 3e-2
 
 
-@dataclass(frozen=True)
-class Symmetry:
-    """What became of one change. before, after: the quick model's score of images as they are, and changed.
-
-    error: standard error of their difference. score: `accuracy`, or `R2` for numbers and several labels.
-    """
-
-    name: str
-    keeps: bool
-    score: str
-    before: float
-    after: float
-    error: float
-    rows: int
-
-
-def known(dataset: Dataset, file: Path, channels: int, seconds: float, seed: int) -> list[Symmetry]:
+def known(dataset: Dataset, file: Path, channels: int, seconds: float, seed: int) -> list[SymmetryFinding]:
     """What was found earlier, as `file` says, or what `probe` finds, which is then written to it."""
     if file.exists():
-        return [Symmetry(**one) for one in read_json(file)["symmetries"]]
+        return [SymmetryFinding(**one) for one in read_json(file)["symmetries"]]
     found = probe(dataset, channels, seconds, seed)
     write_json(file, {"symmetries": [asdict(one) for one in found]})
     return found
 
 
-def probe(dataset: Dataset, channels: int, seconds: float, seed: int = 0) -> list[Symmetry]:
+def probe(dataset: Dataset, channels: int, seconds: float, seed: int = 0) -> list[SymmetryFinding]:
     """The symmetries of the one column of images, none where there is no such column or too few rows can be read.
 
     seconds: about how long it may take. Raises nothing for images that cannot be read: they are left out.
@@ -96,7 +80,7 @@ def probe(dataset: Dataset, channels: int, seconds: float, seed: int = 0) -> lis
 
 def judge(
     versions: Sequence[np.ndarray], y: np.ndarray, task: Task, groups: np.ndarray | None = None, seed: int = 0
-) -> list[Symmetry]:
+) -> list[SymmetryFinding]:
     """The symmetries by the features [N, D] of the images as they are and after each of CHANGES; `y` as in a dataset.
 
     groups: codes [N] of rows that belong together.
@@ -127,18 +111,13 @@ def judge(
             parts = [fall_N[y == k] for k in np.unique(y)]
             keeps = keeps and not any(part.mean() - 2 * _error(part) > CLASS_MARGIN for part in parts if len(part) > 4)
         score = "accuracy" if classes else "R2"
-        found.append(Symmetry(name, bool(keeps), score, before, float(scores_N.mean()), error, len(y)))
+        found.append(SymmetryFinding(name, bool(keeps), score, before, float(scores_N.mean()), error, len(y)))
     return found
 
 
-def names_of(found: Sequence[Symmetry]) -> str:
+def names_of(found: Sequence[SymmetryFinding]) -> str:
     """Those that keep labels, as a recipe names them."""
     return " ".join(one.name for one in found if one.keeps)
-
-
-def told(found: Sequence[Symmetry]) -> list[dict[str, Any]]:
-    """For the report."""
-    return [asdict(one) for one in found]
 
 
 def _error(values_N: np.ndarray) -> float:
