@@ -43,7 +43,7 @@ class Inputs:
     write: puts the nodes' files into a model's folder and gives the nodes; sources: the inputs of the network as it is
     exported, {input: "node.output"}; examples: a few rows of these; exported: what is exported around the network.
     kind_D: the kind of each of `features`, for a network of mixtures.
-    lengths: of the development rows whose arrays are padded.
+    lengths: of the development rows whose arrays are padded. tokenizer: the text of the tokenizer.json of tokens.
     usual: for a network of one column, what it answers for rows that lack it, the array [N, L] of the development rows
     that tells, and this array's "node.output".
     """
@@ -55,6 +55,7 @@ class Inputs:
     examples: Mapping[str, np.ndarray]
     kind_D: np.ndarray | None = None
     lengths: np.ndarray | None = None
+    tokenizer: str | None = None
     usual: tuple[Usual, np.ndarray, str] | None = None
     exported: Callable[[nn.Module], nn.Module] = lambda network: network
     remove: Callable[[], None] = lambda: None
@@ -124,6 +125,7 @@ def of_tokens(trial: Trial, rows: np.ndarray, weights: Weights, max_tokens: int)
         examples={name: array[:NUM_EXAMPLES] for name, array in arrays.items()},
         usual=(Usual.fit(trial, rows, "mask", least), arrays["mask"], sources["mask"]),
         lengths=np.asarray(arrays["mask"]).sum(axis=1),
+        tokenizer=encoder.tokenizer,
     )
 
 
