@@ -119,14 +119,14 @@ class TableNetwork:
 
 
 @dataclass(frozen=True)
-class TextNetwork:
+class TextFinetune:
     """A pretrained text encoder that is trained on together with an output layer.
 
     tuned: `last` trains the uppermost layers, `lora` updates of low rank within these, `full` all there is.
     num_trained: layers, from the top, for `last` and `lora`. max_tokens: of a row that are read, 8 to 512.
     """
 
-    kind: ClassVar[str] = "text_network"
+    kind: ClassVar[str] = "text_finetune"
     tuned: str = "last"
     num_trained: int = tunable(6, Int(1, 12))
     dropout: float = tunable(0.1, Float(0.0, 0.5))
@@ -204,7 +204,7 @@ Model = (
     | Trees
     | Heads
     | TableNetwork
-    | TextNetwork
+    | TextFinetune
     | ImageNetwork
     | AudioNetwork
     | ImageFinetune
@@ -255,10 +255,15 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
 
 
 def from_json(value: Mapping[str, Any]) -> Recipe:
-    """The recipe that `to_json` wrote. Raises UsageError, naming the field, for anything else."""
+    """The recipe that `to_json` wrote. Raises UsageError, naming the field, for anything else.
+
+    A `text_network` that is `tuned` is one that a file calls so for a `text_finetune`.
+    """
     given = dict(value)
     model = dict(given.get("model") or {})
     kind = model.pop("kind", None)
+    if kind == "text_network" and "tuned" in model:
+        kind = TextFinetune.kind
     if kind not in MODELS:
         raise UsageError(f"recipe.model.kind is {kind!r}; it must be one of {', '.join(MODELS)}")
     given["model"] = _build(MODELS[kind], model, "model")
@@ -319,6 +324,6 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 __all__ = [
     "MODELS", "AudioFinetune", "AudioNetwork", "Baseline", "Choice", "FusionNetwork", "Heads", "ImageFinetune",
-    "ImageNetwork", "Kernel", "Linear", "Model", "Preparation", "Recipe", "TableNetwork", "TextNetwork", "Training",
+    "ImageNetwork", "Kernel", "Linear", "Model", "Preparation", "Recipe", "TableNetwork", "TextFinetune", "Training",
     "Trees", "from_json", "override", "space_of", "to_json", "tunable",
 ]  # fmt: skip

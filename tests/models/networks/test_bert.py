@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from thrifty.exporting.onnx import export_module
-from thrifty.models.networks.text import TextNetwork
+from thrifty.models.networks.bert import BertNetwork
 from thrifty.models.weights import Weights
 
 pytest.importorskip("transformers")
@@ -37,7 +37,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 
 def test_the_written_network_gives_the_same_scores_however_rows_are_padded(weights: Weights, tmp_path: Path) -> None:
-    network = TextNetwork(weights, 3, num_trained=2, dropout=0.0).eval()
+    network = BertNetwork(weights, 3, num_trained=2, dropout=0.0).eval()
     torch.nn.init.normal_(network.head.weight)
     network.to_units(5.0, 2.0)
     exported = export_module(network, batch(), tmp_path / "network.onnx")
@@ -49,7 +49,7 @@ def test_the_written_network_gives_the_same_scores_however_rows_are_padded(weigh
 
 
 def test_only_the_upper_layers_are_trained_each_lower_one_more_slowly(weights: Weights) -> None:
-    network = TextNetwork(weights, 2, num_trained=2, dropout=0.1)
+    network = BertNetwork(weights, 2, num_trained=2, dropout=0.1)
     groups = network.parameter_groups(0.1)
     grouped = {id(p) for group in groups for p in group["params"]}
     assert grouped == {id(p) for p in network.parameters() if p.requires_grad}

@@ -17,7 +17,7 @@ from thrifty.models.networks.finetuned import FineTuned, Tuned
 from thrifty.models.weights import Weights
 
 
-class TextNetwork(FineTuned):
+class BertNetwork(FineTuned):
     """Scores float32 [N, K] from `ids` and `mask`, int64 [N, L], by the mean of the last layer's vectors."""
 
     def __init__(
