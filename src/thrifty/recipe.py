@@ -119,6 +119,22 @@ class TableNetwork:
 
 
 @dataclass(frozen=True)
+class TextNetwork:
+    """A small network trained from scratch on the tokens of a tokenizer trained on the same texts.
+
+    num_layers: that each see a token's neighbours; without any the order of the tokens does not count.
+    num_tokens: of the tokenizer at most, 256 or more. max_tokens: of a row that are read, 8 or more.
+    """
+
+    kind: ClassVar[str] = "text_network"
+    width: int = tunable(128, Int(32, 512, log=True))
+    num_layers: int = tunable(0, Int(0, 2))
+    num_tokens: int = tunable(8000, Int(1000, 32_000, log=True))
+    dropout: float = tunable(0.5, Float(0.0, 0.7))
+    max_tokens: int = 256
+
+
+@dataclass(frozen=True)
 class TextFinetune:
     """A pretrained text encoder that is trained on together with an output layer.
 
@@ -204,6 +220,7 @@ Model = (
     | Trees
     | Heads
     | TableNetwork
+    | TextNetwork
     | TextFinetune
     | ImageNetwork
     | AudioNetwork
@@ -324,6 +341,6 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 __all__ = [
     "MODELS", "AudioFinetune", "AudioNetwork", "Baseline", "Choice", "FusionNetwork", "Heads", "ImageFinetune",
-    "ImageNetwork", "Kernel", "Linear", "Model", "Preparation", "Recipe", "TableNetwork", "TextFinetune", "Training",
-    "Trees", "from_json", "override", "space_of", "to_json", "tunable",
+    "ImageNetwork", "Kernel", "Linear", "Model", "Preparation", "Recipe", "TableNetwork", "TextFinetune", "TextNetwork",
+    "Training", "Trees", "from_json", "override", "space_of", "to_json", "tunable",
 ]  # fmt: skip

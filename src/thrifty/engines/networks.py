@@ -13,7 +13,7 @@ from thrifty.core import seeds
 from thrifty.core.errors import UsageError
 from thrifty.data.column import Meaning
 from thrifty.engines.backbones import body, weights_of
-from thrifty.engines.inputs import Inputs, of_features, of_media, of_mixture, of_tokens
+from thrifty.engines.inputs import Inputs, of_features, of_media, of_mixture, of_pretrained_tokens, of_trained_tokens
 from thrifty.engines.trial import Trial
 from thrifty.models.networks.audio import AudioNetwork
 from thrifty.models.networks.bert import BertNetwork
@@ -21,12 +21,14 @@ from thrifty.models.networks.finetuned import TUNED, FineTuned
 from thrifty.models.networks.fusion import FusionNetwork
 from thrifty.models.networks.image import ImageNetwork
 from thrifty.models.networks.table import Bins, TableNetwork
+from thrifty.models.networks.text import TextNetwork
 from thrifty.models.weights import Kind
 from thrifty.recipe import AudioFinetune, ImageFinetune, TextFinetune
 from thrifty.recipe import AudioNetwork as AudioRecipe
 from thrifty.recipe import FusionNetwork as FusionRecipe
 from thrifty.recipe import ImageNetwork as ImageRecipe
 from thrifty.recipe import TableNetwork as TableRecipe
+from thrifty.recipe import TextNetwork as TextRecipe
 from thrifty.training.batches import in_order
 from thrifty.training.precision import Precision
 
@@ -40,7 +42,9 @@ def inputs_of(trial: Trial, rows: np.ndarray) -> Inputs:
     if isinstance(model, TableRecipe):
         return of_features(trial, rows)
     if isinstance(model, TextFinetune):
-        return of_tokens(trial, rows, weights_of(trial.recipe.preparation, "text"), model.max_tokens)
+        return of_pretrained_tokens(trial, rows, weights_of(trial.recipe.preparation, "text"), model.max_tokens)
+    if isinstance(model, TextRecipe):
+        return of_trained_tokens(trial, rows, model.num_tokens, model.max_tokens)
     if isinstance(model, FusionRecipe):
         return of_mixture(trial, rows, model.image_size, model.convolutions > 0)
     of_images = isinstance(model, (ImageRecipe, ImageFinetune))
@@ -69,6 +73,9 @@ def build(trial: Trial, inputs: Inputs, places: np.ndarray) -> nn.Module:
         return FusionNetwork(
             inputs.kind_D, trial.num_outputs, model.width, model.dropout, model.modality_dropout, image, audio
         )
+    if isinstance(model, TextRecipe):
+        num_tokens = inputs.num_tokens
+        return TextNetwork(num_tokens, trial.num_outputs, model.width, model.num_layers, model.dropout)
     if isinstance(model, (TextFinetune, ImageFinetune, AudioFinetune)):
         return _finetuned(trial, model)
     if isinstance(model, AudioRecipe):

@@ -114,3 +114,18 @@ def mask(frames_NTM: Tensor, strength: float, generator: torch.Generator) -> Ten
     masked_NTM = _span(draws_4N[0], draws_4N[1] * strength, num_frames)[:, :, None]
     masked_NTM = masked_NTM | _span(draws_4N[2], draws_4N[3] * strength, num_bands)[:, None, :]
     return frames_NTM.masked_fill(masked_NTM, 0.0)
+
+
+def texts(strength: float) -> Augment:
+    """Hides up to a share of 0.4 times `strength` of the tokens of each row of `ids` and `mask`, int64 [N, L].
+
+    https://arxiv.org/abs/1511.01432. strength: 0 (nothing) to 1.
+    """
+
+    def change(batch: Batch, generator: torch.Generator) -> Batch:
+        mask_NL = batch.inputs["mask"]
+        share_N1 = torch.rand((len(mask_NL), 1), generator=generator) * (0.4 * strength)
+        kept_NL = torch.rand(mask_NL.shape, generator=generator) >= share_N1
+        return batch._replace(inputs={**batch.inputs, "mask": mask_NL * kept_NL})
+
+    return change
