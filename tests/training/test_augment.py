@@ -58,3 +58,15 @@ def test_pitch_moves_by_whole_bands() -> None:
     moved = augment.repitch(frames, 1, generator())
     found = {tuple(sound[0].tolist()) for sound in moved}
     assert found == {(0, 0, 1, 2, 3, 4), (0, 1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 5)}
+
+
+def test_tokens_are_hidden_more_in_some_rows_than_in_others_and_padding_stays_hidden() -> None:
+    mask = torch.ones(200, 100, dtype=torch.int64)
+    mask[:, 50:] = 0
+    changed = augment.texts(1.0)(batch(ids=torch.ones_like(mask), mask=mask), generator()).inputs
+    hidden_N = 1 - changed["mask"][:, :50].float().mean(dim=1)
+    assert changed["mask"][:, 50:].sum() == 0
+    assert (changed["ids"] == 1).all()
+    assert hidden_N.min() < 0.05
+    assert 0.3 < hidden_N.max() < 0.65
+    assert 0.15 < hidden_N.mean() < 0.25

@@ -13,7 +13,7 @@ EPOCHS = 8
 def num_tokens(facts: Facts) -> int:
     """Tokens worth learning: about one for every 50 of the text, 2,000 to 16,000."""
     seen = facts.num_rows * facts.text_chars / CHARS_PER_TOKEN
-    return max(2000, min(16_000, round(seen / 50, -3)))
+    return max(2000, min(16_000, 1000 * round(seen / 50_000)))
 
 
 def unfit(facts: Facts) -> str | None:
