@@ -150,7 +150,8 @@ def test_what_augmentation_brought_and_which_flips_keep_labels_is_said():
     shown = " ".join(Checked(page(made)).words)
     for words in (
         "+0.012 [0.004, 0.020] accuracy", "not measured: no time",
-        "left-right flips keep labels: accuracy 0.87 to 0.86", "up-down flips are not seen to keep labels: accuracy 0.87 to 0.40", "(on 900 training rows)",
+        "left-right flips keep labels: accuracy 0.87 to 0.86",
+        "up-down flips are not seen to keep labels: accuracy 0.87 to 0.40", "(on 900 training rows)",
     ):  # fmt: skip
         assert words in shown
     said = " ".join(summary.text(made).split())
