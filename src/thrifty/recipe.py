@@ -120,13 +120,29 @@ class TableNetwork:
 
 @dataclass(frozen=True)
 class TextNetwork:
+    """A small network trained from scratch on the tokens of a tokenizer trained on the same texts.
+
+    num_layers: that each see a token's neighbours; without any the order of the tokens does not count.
+    num_tokens: of the tokenizer at most, 256 or more. max_tokens: of a row that are read, 8 or more.
+    """
+
+    kind: ClassVar[str] = "text_network"
+    width: int = tunable(128, Int(32, 512, log=True))
+    num_layers: int = tunable(0, Int(0, 2))
+    num_tokens: int = tunable(8000, Int(1000, 32_000, log=True))
+    dropout: float = tunable(0.5, Float(0.0, 0.7))
+    max_tokens: int = 256
+
+
+@dataclass(frozen=True)
+class TextFinetune:
     """A pretrained text encoder that is trained on together with an output layer.
 
     tuned: `last` trains the uppermost layers, `lora` updates of low rank within these, `full` all there is.
     num_trained: layers, from the top, for `last` and `lora`. max_tokens: of a row that are read, 8 to 512.
     """
 
-    kind: ClassVar[str] = "text_network"
+    kind: ClassVar[str] = "text_finetune"
     tuned: str = "last"
     num_trained: int = tunable(6, Int(1, 12))
     dropout: float = tunable(0.1, Float(0.0, 0.5))
@@ -205,6 +221,7 @@ Model = (
     | Heads
     | TableNetwork
     | TextNetwork
+    | TextFinetune
     | ImageNetwork
     | AudioNetwork
     | ImageFinetune
@@ -260,10 +277,15 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
 
 
 def from_json(value: Mapping[str, Any]) -> Recipe:
-    """The recipe that `to_json` wrote. Raises UsageError, naming the field, for anything else."""
+    """The recipe that `to_json` wrote. Raises UsageError, naming the field, for anything else.
+
+    A `text_network` that is `tuned` is one that a file calls so for a `text_finetune`.
+    """
     given = dict(value)
     model = dict(given.get("model") or {})
     kind = model.pop("kind", None)
+    if kind == "text_network" and "tuned" in model:
+        kind = TextFinetune.kind
     if kind not in MODELS:
         raise UsageError(f"recipe.model.kind is {kind!r}; it must be one of {', '.join(MODELS)}")
     given["model"] = _build(MODELS[kind], model, "model")
@@ -324,6 +346,6 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 __all__ = [
     "MODELS", "AudioFinetune", "AudioNetwork", "Baseline", "Choice", "FusionNetwork", "Heads", "ImageFinetune",
-    "ImageNetwork", "Kernel", "Linear", "Model", "Preparation", "Recipe", "TableNetwork", "TextNetwork", "Training",
-    "Trees", "from_json", "override", "space_of", "to_json", "tunable",
+    "ImageNetwork", "Kernel", "Linear", "Model", "Preparation", "Recipe", "TableNetwork", "TextFinetune", "TextNetwork",
+    "Training", "Trees", "from_json", "override", "space_of", "to_json", "tunable",
 ]  # fmt: skip

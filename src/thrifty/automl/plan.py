@@ -11,6 +11,7 @@ from typing import Any
 from thrifty.automl.candidates import candidate as registry
 from thrifty.automl.candidates.candidate import Candidate
 from thrifty.automl.facts import Facts
+from thrifty.core.domain import domain_from_json
 from thrifty.core.errors import UsageError
 from thrifty.core.space import Choice, Domain, Float, Int
 from thrifty.recipe import MODELS, Recipe, override, space_of, to_json
@@ -117,9 +118,7 @@ def parse_wishes(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in tree.items():
         path = f"{prefix}{name}"
         if isinstance(value, Mapping) and {"low", "high"} <= set(value):
-            numbers = (value["low"], value["high"])
-            whole = all(isinstance(v, int) for v in numbers)
-            wishes[path] = (Int if whole else Float)(*numbers, log=bool(value.get("log", False)))
+            wishes[path] = domain_from_json(value)
         elif isinstance(value, Mapping):
             if prefix:
                 raise UsageError(f"recipe field {path!r} is nested too deep; fields are PART.NAME")

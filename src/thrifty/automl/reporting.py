@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 INTERVAL_SECONDS = 2.0
 SLICE_SECONDS = 0.5
 EXAMPLE_SECONDS = 1.0
-TRAINED: Mapping[str, str] = {"text_network": "text", "image_finetune": "image", "audio_finetune": "speech"}
+TRAINED: Mapping[str, str] = {"text_finetune": "text", "image_finetune": "image", "audio_finetune": "speech"}
 
 
 def write_report(session: Session, result: Result, stopped: str) -> dict[str, Any]:

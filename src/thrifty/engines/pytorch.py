@@ -52,7 +52,7 @@ from thrifty.training.state import begin
 
 
 def fit(arguments: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
-    """A job's entry: fits an ImageNetwork, AudioNetwork, TextNetwork, TableNetwork or Heads recipe.
+    """A job's entry: fits a recipe of a network or of heads.
 
     Gives {"value", "seconds", "notes"} and writes validation.npy, chosen.json and model/ as `engines.trial` says.
     """
