@@ -56,9 +56,9 @@ def with_values(trial: Trial, told: Sequence[Told], goals: Goals) -> Trial:
     return changed(trial, values=values, others=others)
 
 
-def state_after(trial: Trial, max_epochs: int | None) -> State:
-    """What a trial is that was told what it was asked for, or a part of it."""
-    done = max_epochs is None or len(trial.values) == max_epochs
+def state_after(trial: Trial, length: int | None) -> State:
+    """What a trial is that was told what it was asked for, or a part of it. length: of a full one in epochs or runs."""
+    done = length is None or len(trial.values) == length
     return State.DONE if done else State.PAUSED if trial.values else State.WAITING
 
 

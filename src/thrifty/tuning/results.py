@@ -16,6 +16,7 @@ from thrifty.core.events import json_text
 from thrifty.core.space import Space
 from thrifty.tuning.front import Point, add
 from thrifty.tuning.goals import Goals
+from thrifty.tuning.repeats import Estimate, estimates, winner
 from thrifty.tuning.trial import Best, State, Trial
 
 if TYPE_CHECKING:
@@ -26,10 +27,11 @@ class Results:
     """The trials of one search in memory, to look at; a `Study` adds to them.
 
     space: None when configurations are free dicts. max_epochs: None when a trial has one value and no epochs.
+    repeats: how often a configuration may be run, its value being the mean.
     """
 
-    def __init__(self, space: Space | None, goals: Goals, max_epochs: int | None) -> None:
-        self.space, self.goals, self.max_epochs = space, goals, max_epochs
+    def __init__(self, space: Space | None, goals: Goals, max_epochs: int | None, repeats: int = 1) -> None:
+        self.space, self.goals, self.max_epochs, self.repeats = space, goals, max_epochs, repeats
         self.metric, self.direction = goals.metrics[0], goals.directions[0]
         self._sign = 1.0 if self.direction == "minimize" else -1.0
         self._trials: list[Trial] = []
@@ -41,6 +43,7 @@ class Results:
         self._front: list[Point] = []
         self._newest: dict[int, Point] = {}
         self._scale: tuple[int, Scale] | None = None
+        self._estimates: tuple[int, dict[int, Estimate]] | None = None
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -61,6 +64,8 @@ class Results:
 
         Of several metrics, the point of the front whose worst metric is best, each metric on its scale of the study.
         """
+        if self.repeats > 1:
+            return self._best_repeated()
         if self.goals.plain:
             if self._best is None:
                 return None
@@ -76,6 +81,18 @@ class Results:
         return [self._best_at(point) for point in sorted(self._front, key=lambda p: (p.scores, p.trial, p.epoch))]
 
     @property
+    def estimates(self) -> dict[int, Estimate]:
+        """With repeats, what is believed of each trial that has a value and has not failed, as scores."""
+        if self._estimates is None or self._estimates[0] != len(self._changes):
+            runs = {
+                trial.id: [self._sign * value for value in trial.values if value is not None]
+                for trial in self._trials
+                if trial.values and trial.state is not State.FAILED
+            }
+            self._estimates = len(self._changes), estimates(runs)
+        return self._estimates[1]
+
+    @property
     def scale(self) -> Scale:
         """How the metrics compare with each other by now. Raises UsageError before there is a value."""
         from thrifty.tuning.scalarisation import Scale
@@ -88,7 +105,7 @@ class Results:
 
     @property
     def epochs_spent(self) -> int:
-        """The epochs of all trials, for a study without epochs the trials that have a value."""
+        """The epochs of all trials, for a study without epochs the runs that gave a value."""
         return self._epochs_spent
 
     def trial(self, trial: int) -> Trial:
@@ -96,15 +113,24 @@ class Results:
         return self._of(trial)
 
     def value_of(self, trial: Trial) -> float | None:
-        """A trial's value: of its best epoch, or without epochs the one it ended with; None while it has none."""
+        """A trial's value: of its best epoch, or without epochs the one it ended with; None while it has none.
+
+        With repeats the mean of its runs.
+        """
         if not self.goals.plain:
             return self.metrics_of(trial).get(self.metric)
+        if self.repeats > 1:
+            return None if trial.id not in self.estimates else self._sign * self.estimates[trial.id].mean
         if self.max_epochs is None:
             return trial.values[-1] if trial.state is State.DONE else None
         told = [value for value in trial.values if value is not None]
         if not told:
             return None
         return min(told) if self.direction == "minimize" else max(told)
+
+    def error_of(self, trial: Trial) -> float | None:
+        """The standard error of a trial's mean, None where there are no repeats or too few to know the noise."""
+        return self.estimates[trial.id].error if self.repeats > 1 and trial.id in self.estimates else None
 
     def metrics_of(self, trial: Trial) -> dict[str, float]:
         """All that was told of a trial, at the epoch that is best; empty while it has none.
@@ -127,6 +153,8 @@ class Results:
 
     def rank_of(self, trial: Trial) -> tuple[float, ...]:
         """Sorts trials that have a value, best first: by their best epochs as for `best`, then by their numbers."""
+        if self.repeats > 1:
+            return self.estimates[trial.id].high, -trial.epoch, self.estimates[trial.id].mean, trial.id
         if self.goals.plain:
             return 0.0, self._sign * (self.value_of(trial) or 0.0), trial.id
         return min(map(self._rank, self.points_of(trial)))
@@ -165,6 +193,14 @@ class Results:
         number = point.scores[0] if count == 1 else float(self.scale.numbers([kept], np.full(count, 1 / count))[0])
         return broken, number, point.trial, point.epoch
 
+    def _best_repeated(self) -> Best | None:
+        won = winner(self.estimates)
+        if won is None:
+            return None
+        found = self.estimates[won]
+        config = dict(self._trials[won].config)
+        return Best(won, config, self._sign * found.mean, found.count, runs=found.count, error=found.error)
+
     def _best_at(self, point: Point) -> Best:
         trial = self._trials[point.trial]
         told = self._row_at(trial, point.epoch)
@@ -189,14 +225,14 @@ class Results:
         self._changes.append(trial.id)
         (self._running.add if trial.state is State.RUNNING else self._running.discard)(trial.id)
         known = 0 if before is None else len(before.values)
-        if self.max_epochs is None:  # what counts is the value it was finished with
+        if self.max_epochs is None and self.repeats == 1:  # what counts is the value it was finished with
             known = len(trial.values) - (trial.state is State.DONE)
         self._epochs_spent += len(trial.values) - known
         for epoch, value in enumerate(trial.values[known:], start=known + 1):
-            if value is not None and self.goals.plain:
+            if value is not None and self.goals.plain and self.repeats == 1:
                 found = (self._sign * value, trial.id, epoch)
                 self._best = found if self._best is None else min(self._best, found)
-            elif value is not None:
+            elif value is not None and self.repeats == 1:
                 self._newest[trial.id] = self._point(trial, epoch)
                 add(self._front, self._newest[trial.id])
 

@@ -39,8 +39,10 @@ class Study(Results):
         lists of several metrics' names and directions: then `front` is what is looked for.
     limits: what must hold, such as "latency_ms <= 20", of the metrics or of other numbers that are told with them.
     max_epochs: the epochs of a full trial; None when a trial has one value and no epochs.
+    repeats: how often a configuration may be run, for a metric that comes out differently each time: a trial's value is
+        the mean of its runs, and `best` allows for their noise. Only without epochs, for one metric without limits.
     seed: the same seed and the same answers give the same decisions.
-    folder: where the study is kept; it is gone on with when its space, metric, direction and max_epochs match.
+    folder: where the study is kept; it is gone on with when its space, metric, direction, max_epochs and repeats match.
     policy: "auto", the name of a policy or of a pair such as "asha+sobol", or an object with `decide(study, clock)`.
     first: configurations to try first, in this order; parameters that one leaves out are drawn. Used in a new study.
     clock: what `time_seconds` of events counts from; by default from now.
@@ -56,6 +58,7 @@ class Study(Results):
         direction: str | Sequence[str | None] | None = None,
         limits: Sequence[str] = (),
         max_epochs: int | None = None,
+        repeats: int = 1,
         seed: int = 0,
         folder: str | Path | None = None,
         policy: str | Policy = "auto",
@@ -71,10 +74,11 @@ class Study(Results):
             found,
             Goals.of(metric, direction, limits),
             None if max_epochs is None else whole("max_epochs", max_epochs, 1),
+            whole("repeats", repeats, 1),
         )
         self.seed = whole("seed", seed, 0)
         self.folder = None if folder is None else Path(folder)
-        self.policy = chosen_policy(policy, self.goals, self.max_epochs)
+        self.policy = chosen_policy(policy, self.goals, self.max_epochs, self.repeats)
         points = [completed(self.space, config, self.seed, at) for at, config in enumerate(first)]
         self.clock = clock or Clock()
         self._journal = Journal(self.folder, self.clock, store)
@@ -95,7 +99,7 @@ class Study(Results):
         from thrifty.tuning.database import read
 
         store = read(Path(folder))
-        names = ("metric", "direction", "limits", "max_epochs", "seed")
+        names = ("metric", "direction", "limits", "max_epochs", "repeats", "seed")
         space = None if store.header["space"] is None else Space.from_json(store.header["space"])
         kept = {name: store.header[name] for name in names if name in store.header}
         return cls(space, policy=policy, store=store, **kept)
@@ -332,7 +336,7 @@ class Study(Results):
     # ---- inside
 
     def _open(self) -> None:
-        header = header_of(self.space, self.goals, self.max_epochs, self.seed)
+        header = header_of(self.space, self.goals, self.max_epochs, self.seed, self.repeats)
         opened = self._journal.open(header)
         try:
             check_same(opened.header, header, self.space, self.folder)
@@ -391,7 +395,8 @@ class Study(Results):
         if wrong is not None:
             failed, state = failed or wrong, State.FAILED
         if state is None:
-            state = State.FAILED if failed is not None else state_after(after, self.max_epochs)
+            length = self.max_epochs if self.repeats == 1 else self.repeats
+            state = State.FAILED if failed is not None else state_after(after, length)
         why = failed if failed is not None else before.why
         after = changed(
             after,

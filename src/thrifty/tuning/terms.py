@@ -19,26 +19,27 @@ from thrifty.tuning.store import FORMAT
 MOST_COMPLETIONS = 1000  # draws of what an enqueued configuration leaves out, to meet the constraints
 
 
-def header_of(space: Space | None, goals: Goals, max_epochs: int | None, seed: int) -> dict[str, Any]:
+def header_of(space: Space | None, goals: Goals, max_epochs: int | None, seed: int, repeats: int) -> dict[str, Any]:
     """As a study's store keeps it."""
     return {
-        "format": 1 if goals.plain else FORMAT,
+        "format": FORMAT if repeats > 1 else 1 if goals.plain else 2,
         "space": None if space is None else space.to_json(),
         **goals.header(),
         "max_epochs": max_epochs,
         "seed": seed,
+        **({"repeats": repeats} if repeats > 1 else {}),
     }
 
 
 def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], space: Space | None, folder: Path | None) -> None:
     """Raises StoreError when the study in `folder` is of other terms. stored, given: headers; space: the given one."""
-    for name in ("space", "metric", "direction", "limits", "max_epochs"):
+    for name in ("space", "metric", "direction", "limits", "max_epochs", "repeats"):
         same = stored.get(name) == given.get(name)
         if name == "space" and stored[name] is not None and given[name] is not None:
             same = Space.from_json(stored[name]) == space
         if not same:
             there, here = _short(stored.get(name)), _short(given.get(name))
-            verb = "are" if name == "limits" else "is"
+            verb = "are" if name in ("limits", "repeats") else "is"
             raise StoreError(
                 f"{folder} holds a study whose {name} {verb} {there}, not {here}. "
                 f"Give the same {name} to go on with it, or another folder"
@@ -60,8 +61,14 @@ def completed(space: Space | None, config: Mapping[str, Any], seed: int, at: int
     return space.validate({**drawn, **config})
 
 
-def chosen_policy(policy: str | Policy, goals: Goals, max_epochs: int | None) -> Policy:
-    """The policy of that name; of several metrics or with limits, asked about one number."""
+def chosen_policy(policy: str | Policy, goals: Goals, max_epochs: int | None, repeats: int) -> Policy:
+    """The policy of that name; of several metrics or with limits, asked about one number; with repeats, about means."""
+    if repeats > 1:
+        if max_epochs is not None or not goals.plain:
+            raise UsageError("repeats are for studies of one metric, without limits and without epochs")
+        from thrifty.tuning.policies.racing import Racing
+
+        return Racing(policy)
     if goals.plain:
         return policy_of(policy, max_epochs)
     from thrifty.tuning.scalarisation import Scalarised

@@ -42,6 +42,7 @@ def tune(
     direction: str | Sequence[str | None] | None = None,
     limits: Sequence[str] = (),
     max_epochs: int | None = None,
+    repeats: int = 1,
     workers: int = 1,
     folder: str | Path | None = None,
     policy: str | Policy = "auto",
@@ -63,6 +64,9 @@ def tune(
         limits the objective gives all of them in a dict.
     minutes, trials, epochs: the budget, at least one; with epochs a trial's worth is `max_epochs` of them.
     max_epochs: the epochs of a full trial, for a generator.
+    repeats: how often a configuration may be run, where the metric is noisy; its value is the mean. An objective with a
+        parameter `repeat` is told which run it is, from 0: a seed, or the number of a fold. A generator is run to
+        `max_epochs` each time, for the value of its last epoch.
     workers: how many trials run at once; each gets its share of the cores.
     folder: where the study is kept. Called again with the same folder it goes on: the budget counts from the beginning.
     first: configurations to try first; parameters that one leaves out are drawn.
@@ -75,9 +79,9 @@ def tune(
     """
     study, interrupted = search_in_processes(
         objective, space, minutes=minutes, trials=trials, epochs=epochs, metric=metric, direction=direction,
-        limits=limits, max_epochs=max_epochs, workers=workers, folder=folder, policy=policy, seed=seed, first=first,
-        warm_start=warm_start, trial_seconds=trial_seconds, trial_memory_mb=trial_memory_mb, watch=watch,
-        started=started,
+        limits=limits, max_epochs=max_epochs, repeats=repeats, workers=workers, folder=folder, policy=policy,
+        seed=seed, first=first, warm_start=warm_start, trial_seconds=trial_seconds, trial_memory_mb=trial_memory_mb,
+        watch=watch, started=started,
     )  # fmt: skip
     if interrupted is not None:
         raise KeyboardInterrupt
@@ -105,6 +109,7 @@ def search_in_processes(
     first: Sequence[Mapping[str, Any]] = (),
     warm_start: Sequence[str | Path] = (),
     limits: Sequence[str] = (),
+    repeats: int = 1,
 ) -> tuple[Study, int | None]:
     """What `tune` does; gives the study, and the signal that ended the search early, if one did."""
     if minutes is None and trials is None and epochs is None:
@@ -113,19 +118,25 @@ def search_in_processes(
     workers = whole("workers", workers, 1)
     function = _function(objective)
     _check_kind(function, max_epochs, epochs)
+    repeats = whole("repeats", repeats, 1)
+    if repeats > 1 and epochs is not None:
+        raise UsageError("with repeats the budget is in trials= or minutes=; each run counts as a trial")
     with ExitStack() as stack:
         interruption = stack.enter_context(Interruption())
         clock = StoppableClock(budget.seconds, started, interruption)
         study = Study(
-            space, metric=metric, direction=direction, limits=limits, max_epochs=max_epochs, seed=seed, folder=folder,
-            policy=policy, first=first, warm_start=warm_start, clock=clock,
+            space, metric=metric, direction=direction, limits=limits, max_epochs=max_epochs if repeats == 1 else None,
+            repeats=repeats, seed=seed, folder=folder, policy=policy, first=first, warm_start=warm_start, clock=clock,
         )  # fmt: skip
         kept = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="thrifty-tune-")) if folder is None else folder
         )
         cores = max(1, usable_cores() // workers)
         executor = stack.enter_context(ProcessExecutor(cores * workers, log_folder=kept / "logs"))
-        made = _Jobs(objective, function, study.goals.names, kept / "trials", cores, trial_seconds, trial_memory_mb)
+        made = _Jobs(
+            objective, function, study.goals.names, kept / "trials", cores, trial_seconds, trial_memory_mb, repeats,
+            max_epochs,
+        )  # fmt: skip
         counted = None if trials is None and epochs is None else Budget(None, trials, epochs)
         events = stack.enter_context(closing(search(study, study.policy, executor, made, clock, counted)))
         for event in events:
@@ -140,7 +151,7 @@ class _Jobs:
 
     def __init__(
         self, objective: Function | str, function: Function, metrics: tuple[str, ...], folder: Path, cores: int,
-        seconds: float | None, memory_mb: float | None,
+        seconds: float | None, memory_mb: float | None, repeats: int, max_epochs: int | None,
     ) -> None:  # fmt: skip
         if isinstance(objective, str):
             path, _, name = objective.rpartition(":")
@@ -150,11 +161,16 @@ class _Jobs:
         self.folder, self.cores, self.seconds = folder, cores, seconds
         self.memory_bytes = None if memory_mb is None else int(1e6 * memory_mb)
         self.generator = is_generator(function)
+        self.repeats, self.last_epoch = repeats, max_epochs
 
     def __call__(self, trial: Trial, purchase: Purchase) -> Job:
         arguments: dict[str, Any] = {"config": trial.config, "trial": trial.id}
+        folder, span = self.folder / str(trial.id), (trial.epoch, trial.until)
+        if self.repeats > 1:
+            arguments["repeat"] = trial.epoch
+            folder, span = folder / f"repeat-{trial.epoch}", (0, self.last_epoch)
         if self.generator:
-            arguments |= {"from_epoch": trial.epoch, "until": trial.until, "folder": str(self.folder / str(trial.id))}
+            arguments |= {"from_epoch": span[0], "until": span[1], "folder": str(folder)}
         return Job(
             arguments=arguments,
             function=self.entry,
