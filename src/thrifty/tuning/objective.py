@@ -35,7 +35,7 @@ def takes_repeat(objective: Function) -> bool:
 class Objective:
     """A job's entry around the user's objective, which is a callable, or "FILE.py:FUNCTION" (or "module:function").
 
-    metrics: what the study is told, the first of them as the `value`.
+    metrics: what the study is told, the first of them as the `value`. epochs: those that are told, by default all.
     arguments: `config`, `trial`, `repeat` (from 0) where configurations are run repeatedly, and for
     generators `from_epoch`, `until` and `folder`, where checkpoint.json says what
     was yielded last: {"epoch", "checkpoint", "values" {epoch: value}, "metrics" {epoch: what else was told}}. It is
@@ -44,6 +44,7 @@ class Objective:
 
     objective: Function | str
     metrics: tuple[str, ...]
+    epochs: tuple[int, ...] | None = None
 
     def __call__(self, arguments: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
         function: Function = resolve(self.objective) if isinstance(self.objective, str) else self.objective
@@ -66,9 +67,14 @@ class Objective:
 
     def _epochs(self, function: Function, arguments: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
         told, until = int(arguments["from_epoch"]), int(arguments["until"])
+
+        def report(epoch: int, value: float, others: Mapping[str, float]) -> None:
+            if self.epochs is None or epoch in self.epochs:
+                channel.report({"epoch": epoch, "value": value, "metrics": others})
+
         kept = Checkpoint.read(Path(arguments["folder"]))
         for epoch in range(told + 1, min(kept.epoch, until) + 1):  # what a process that was killed had no time to tell
-            channel.report({"epoch": epoch, "value": kept.values[epoch], "metrics": kept.metrics.get(epoch, {})})
+            report(epoch, kept.values[epoch], kept.metrics.get(epoch, {}))
             told = epoch
         epoch = kept.epoch
         if told >= until:
@@ -83,7 +89,7 @@ class Objective:
                     kept.epoch, kept.checkpoint = epoch, folder
                     kept.write()
                 if epoch > told:
-                    channel.report({"epoch": epoch, "value": value, "metrics": others})
+                    report(epoch, value, others)
                 if epoch >= until or channel.should_stop():
                     break
         finally:

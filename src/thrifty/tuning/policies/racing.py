@@ -1,6 +1,6 @@
 """Repeats of noisy objectives: runs a configuration again while it can still be the best, beside any other policy.
 
-Every second run at most is a repeat, as long as the other policy has new configurations. It sees each configuration
+Of four runs at most one is a repeat, as long as the other policy has new configurations. It sees each configuration
 as one trial whose value is the mean of its runs.
 """
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+SHARE = 1 / 3  # repeats for each configuration that has been run
+
+
 class Racing:
     """Any policy for studies without epochs, with repeats.
 
@@ -42,7 +45,7 @@ class Racing:
         first = sum(1 for t in study.trials if t.values or t.state is State.RUNNING)
         running_again = sum(1 for i in study.running if study.trial(i).values)
         repeated = study.epochs_spent + running_again - sum(1 for t in study.trials if t.values)
-        if again is not None and repeated < first:
+        if again is not None and repeated < SHARE * first:
             return again
         if not getattr(self.policy, "takes_new_scores", False):
             self.policy = copy.deepcopy(self._pristine)
