@@ -111,7 +111,8 @@ def test_the_command_takes_a_fidelity_and_goes_on_with_it(file, tmp_path):
     words = ["tune", f"{file}:curve", "--space", str(tmp_path / "space.yaml"), "--fidelity", "epochs", "--json"]
     first = CliRunner().invoke(app, [*words, "--trials", "1", "--out", str(tmp_path / "run")])
     assert first.exit_code == 0, first.output
-    more = CliRunner().invoke(app, ["resume", str(tmp_path / "run"), "--minutes", "600"])  # from the start of this process
+    minutes = "600"  # from the start of this process
+    more = CliRunner().invoke(app, ["resume", str(tmp_path / "run"), "--minutes", minutes])
     assert more.exit_code == 0, more.output
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["num_trials"] == 2
