@@ -123,7 +123,7 @@ class TextNetwork:
     """A small network trained from scratch on the tokens of a tokenizer trained on the same texts.
 
     num_layers: that each see a token's neighbours; without any the order of the tokens does not count.
-    num_tokens: of the tokenizer at most, 256 or more. max_tokens: of a row that are read, 8 or more.
+    num_tokens: of the tokenizer at most, 257 or more. max_tokens: of a row that are read, 8 or more.
     """
 
     kind: ClassVar[str] = "text_network"
@@ -237,6 +237,9 @@ class Training:
     epochs: passes over the training rows at most; early stopping may end sooner.
     seconds: wall clock at most, None for no bound; the schedule is fitted to it.
     augmentation: strength of random changes to the inputs, 0 (none) to 1.
+    mixing: share of the batches in which a patch of another image is put into each, 0 to 1; for networks of images.
+    symmetries: of `left-right`, `up-down` and `quarter-turns`, with blanks between, those that keep the labels of
+        images, which are then mirrored or turned at random.
     """
 
     epochs: int = 30
@@ -246,6 +249,8 @@ class Training:
     warmup_share: float = 0.1
     label_smoothing: float = tunable(0.1, Float(0.0, 0.2))
     augmentation: float = tunable(0.5, Float(0.0, 1.0))
+    mixing: float = tunable(0.0, Float(0.0, 1.0))
+    symmetries: str = ""
     patience: int = 8
     seconds: float | None = None
 

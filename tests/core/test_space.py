@@ -215,3 +215,19 @@ def test_plain_lists_and_scalars_are_choices_and_dataclasses_and_yaml_files_are_
             "m": When(Float(0, 1), {"epochs": 10}),
         }
     )
+
+
+def test_a_file_may_leave_types_out() -> None:
+    space = Space.from_yaml(
+        "rate: {low: 1e-4, high: 1.0, log: true}\nlayers: {low: 1, high: 4}\nkind: {options: [a, b]}\nsize: [8, 16]\n"
+        "share: {low: 0, high: 0.5}\n"
+    )
+    assert dict(space.items()) == {
+        "rate": Float(1e-4, 1.0, log=True),
+        "layers": Int(1, 4),
+        "kind": Choice("a", "b"),
+        "size": Choice(8, 16),
+        "share": Float(0, 0.5),
+    }
+    with pytest.raises(UsageError, match="must be float, int or choice, or have low and high"):
+        Space.from_yaml("rate: {low: 1}")

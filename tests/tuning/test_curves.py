@@ -40,3 +40,16 @@ def test_expected_improvement_is_what_a_simulation_says() -> None:
     drawn = mean + spread * rng.standard_normal((400_000, 3))
     simulated = np.maximum(0.2 - drawn, 0).mean(0)
     assert np.allclose(expected_improvement(mean, spread, 0.2), simulated, atol=3e-3)
+
+
+def test_it_knows_whether_configurations_or_trials_themselves_make_the_difference() -> None:
+    rng = np.random.default_rng(0)
+    who = np.repeat(np.arange(40), 3)
+    x, own = rng.random((40, 2)), rng.standard_normal(40)
+    points = Points(x[who], np.tile([0.2, 0.6, 1.0], 40), who)
+    told = CurveModel(np.arange(2), 2)
+    told.fit(points, np.sin(4 * x[who, 0]) - points.u_N, 60)
+    alone = CurveModel(np.arange(2), 2)
+    alone.fit(points, own[who] - points.u_N, 60)
+    assert told.own_to_told < 0.1
+    assert alone.own_to_told > 0.8

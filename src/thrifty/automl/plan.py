@@ -11,12 +11,15 @@ from typing import Any
 from thrifty.automl.candidates import candidate as registry
 from thrifty.automl.candidates.candidate import Candidate
 from thrifty.automl.facts import Facts
+from thrifty.core.domain import domain_from_json
 from thrifty.core.errors import UsageError
 from thrifty.core.space import Choice, Domain, Float, Int
 from thrifty.recipe import MODELS, Recipe, override, space_of, to_json
 from thrifty.tuning.policies.ladder import Arm
 
 TEXT_FIELDS = ("model.word_ngrams", "model.char_ngrams", "model.max_features")  # that change nothing without text
+AUGMENTATION: Mapping[str, Any] = {"training.augmentation": 0.0, "training.mixing": 0.0, "training.symmetries": ""}
+IMAGE_NETWORKS = ("image_network", "image_finetune")  # whose images are mixed
 NETWORK_OVERHEAD_SECONDS = 2.5  # opening, export and writing around an elastic trial
 
 
@@ -88,6 +91,8 @@ def _apply(
     space = {**space_of(recipe), **domains}
     if "tfidf" not in recipe.preparation.blocks:
         space = {path: domain for path, domain in space.items() if path not in TEXT_FIELDS}
+    if recipe.model.kind not in IMAGE_NETWORKS:
+        space.pop("training.mixing", None)
     applied: set[str] = set()
     for path, wish in wishes.items():
         part, _, name = path.partition(".")
@@ -113,9 +118,7 @@ def parse_wishes(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in tree.items():
         path = f"{prefix}{name}"
         if isinstance(value, Mapping) and {"low", "high"} <= set(value):
-            numbers = (value["low"], value["high"])
-            whole = all(isinstance(v, int) for v in numbers)
-            wishes[path] = (Int if whole else Float)(*numbers, log=bool(value.get("log", False)))
+            wishes[path] = domain_from_json(value)
         elif isinstance(value, Mapping):
             if prefix:
                 raise UsageError(f"recipe field {path!r} is nested too deep; fields are PART.NAME")
@@ -144,9 +147,18 @@ def arms(plan: Plan, facts: Facts) -> list[Arm]:
                 cores=facts.cores if planned.candidate.all_cores else 1,
                 elastic=prior.elastic and not fixed_seconds and not plan.single,
                 overhead_seconds=NETWORK_OVERHEAD_SECONDS if prior.elastic else 0.0,
+                contrast=_contrast(planned),
             )
         )
     return found
+
+
+def _contrast(planned: Planned) -> dict[str, Any]:
+    """What switches the augmentation of a candidate off, empty where the user fixed its strength."""
+    if "training.augmentation" not in planned.space:
+        return {}
+    flips = planned.recipe.training is not None and planned.recipe.training.symmetries
+    return {path: off for path, off in AUGMENTATION.items() if path in planned.space or (off == "" and flips)}
 
 
 def _value_at(recipe: Recipe, path: str) -> Any:

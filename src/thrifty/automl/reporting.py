@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thrifty.automl.contrasts import augmentation_of
 from thrifty.automl.members import mixed
 from thrifty.automl.session import Session
 from thrifty.core.files import replacing, write_json
@@ -147,6 +148,8 @@ def _findings(session: Session, result: Result, stopped: str) -> Findings:
             int8=result.int8,
         ),
         importance=result.importance,
+        augmentation=augmentation_of(session, hurry=stopped == "interrupted"),
+        symmetries=session.symmetries,
         limits=result.limits,
         environment=machine(),
         phases=session.phases,

@@ -244,9 +244,9 @@ def values_of(domain: Domain) -> Iterator[Any]:
 
 
 def domain_from_json(value: Mapping[str, Any]) -> Domain:
-    """The domain that `to_json` wrote."""
+    """The domain that `to_json` wrote; without a type, low and high tell a float from an int, and options a choice."""
     given = {k: v for k, v in value.items() if k != "type"}
-    kind = value.get("type")
+    kind = value.get("type") or _kind_of(value)
     try:
         if kind in ("float", "int"):
             if given.get("belief") is not None:
@@ -259,7 +259,13 @@ def domain_from_json(value: Mapping[str, Any]) -> Domain:
             return Choice(*given.pop("options"), **given)
     except (TypeError, KeyError, ValueError) as error:
         raise UsageError(f"the domain {dict(value)!r} cannot be read: {error}") from error
-    raise UsageError(f"a domain's type is {kind!r}; it must be float, int or choice")
+    raise UsageError(f"a domain's type is {kind!r}; it must be float, int or choice, or have low and high, or options")
+
+
+def _kind_of(value: Mapping[str, Any]) -> str | None:
+    if {"low", "high"} <= value.keys():
+        return "int" if all(type(value[end]) is int for end in ("low", "high")) else "float"
+    return "choice" if "options" in value else None
 
 
 def entry_from_json(name: str, value: Any) -> Any:

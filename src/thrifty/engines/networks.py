@@ -12,6 +12,7 @@ from torch import nn
 from thrifty.core import seeds
 from thrifty.core.errors import UsageError
 from thrifty.data.column import Meaning
+from thrifty.data.encode.subwords import num_tokens_of
 from thrifty.engines.backbones import body, weights_of
 from thrifty.engines.inputs import Inputs, of_features, of_media, of_mixture, of_pretrained_tokens, of_trained_tokens
 from thrifty.engines.trial import Trial
@@ -74,7 +75,8 @@ def build(trial: Trial, inputs: Inputs, places: np.ndarray) -> nn.Module:
             inputs.kind_D, trial.num_outputs, model.width, model.dropout, model.modality_dropout, image, audio
         )
     if isinstance(model, TextRecipe):
-        num_tokens = inputs.num_tokens
+        assert inputs.tokenizer is not None
+        num_tokens = num_tokens_of(inputs.tokenizer)
         return TextNetwork(num_tokens, trial.num_outputs, model.width, model.num_layers, model.dropout)
     if isinstance(model, (TextFinetune, ImageFinetune, AudioFinetune)):
         return _finetuned(trial, model)

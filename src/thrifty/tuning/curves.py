@@ -65,6 +65,12 @@ class CurveModel:
         """
         return nullcontext() if self._threads is None else self._threads.limit(limits=1, user_api="blas")
 
+    @property
+    def own_to_told(self) -> float:
+        """The variance that is a trial's own, as a share of that which configurations tell; at most 1."""
+        a, b = np.exp(self.settings_S[self.num_parameters : self.num_parameters + 2])
+        return float(min(1.0, b / a))
+
     def fit(self, points: Points, y_N: np.ndarray, steps: int) -> None:
         """Moves the settings towards the most probable ones; they stay where they were when that fails."""
         found = self._optimize.minimize(

@@ -6,7 +6,7 @@ import pytest
 
 from thrifty.core.space import Choice, Float, Int, Space, When
 from thrifty.testing.policies import MIXED, PolicyContract, answer
-from thrifty.tuning.policies.freeze_thaw import FreezeThaw, levels_of
+from thrifty.tuning.policies.freeze_thaw import FreezeThaw, Settings, _Seen, _View, levels_of
 from thrifty.tuning.policy import Policy
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import Proposal
@@ -117,3 +117,21 @@ def test_a_proposal_at_a_thousand_trials_takes_less_than_20_ms() -> None:
     for _ in range(50):
         answer(study, study.ask())
     assert (time.perf_counter() - start) / 50 < 0.02
+
+
+def test_by_an_epoch_trials_compete_with_what_others_were_at_it() -> None:
+    """A short trial that is ahead of where a long one was is a gain by the next epochs; the long one is past them."""
+    study = Study(Space({"x": Float(0, 1)}), metric="loss", max_epochs=27, policy="freeze-thaw")
+    rng = np.random.default_rng(0)
+    for value in (0.5, *np.linspace(1.0, 2.0, 9)):
+        study.tell(study.start({"x": float(rng.random())}, until=2), [value + 1, value])
+    study.proceed(5, until=18)
+    study.tell(5, list(np.linspace(1.3, 0.1, 16)))
+    seen = _Seen(study, Settings())
+    seen.observe(study)
+    view = _View(seen, Settings(), study, rng)
+    alive, new = view.alive(), view.candidates(rng)[:5]
+    by, ahead = view.gains_by(4.0, alive, new), view.gains_ahead(4.0, alive, new)
+    assert by[5] == -1.0
+    assert by[: len(alive)].argmax() == 0
+    assert ahead[: len(alive)].argmax() == 5

@@ -1,9 +1,16 @@
 """Freeze-thaw: buys the next epochs where they promise most, across paused trials and new configurations.
 
 A model of the curves says how far each trial, old or new, may get by a horizon; the one of the largest expected
-improvement over the best so far is bought one step. The horizon is drawn anew for each decision, log-uniformly, so that
-neither early nor late epochs rule (https://arxiv.org/abs/2404.16795). A share of the epochs goes to random trials run
-to a random depth, which guards against curves that cross late.
+improvement is bought one step. The horizon is drawn anew for each decision, log-uniformly, so that neither early nor
+late epochs rule (https://arxiv.org/abs/2404.16795), and is one of two kinds:
+
+- so many epochs ahead of where each trial is, to pass the best so far: right where configurations tell what to go on
+  with;
+- an epoch, to pass the best that any trial was by that epoch: right where configurations tell little and many must be
+  tried, for a short trial is not held against what long ones have come to.
+
+The model's own variances say how often which. A share of the epochs goes to random trials run to a random depth, which
+guards against curves that cross late.
 
 In a study without epochs a trial is one step, and what is left is Bayesian optimization by expected improvement.
 """
@@ -123,7 +130,8 @@ class FreezeThaw:
         alive = view.alive()
         horizon = seen.last ** rng.random()
         units_MP = view.candidates(rng)
-        gain = view.gains(alive, units_MP, horizon)
+        of = view.gains_by if rng.random() < seen.model.own_to_told else view.gains_ahead
+        gain = of(horizon, alive, units_MP)
         for j in np.argsort(-gain, kind="stable"):
             if j < len(alive):
                 trial = int(alive[j])
@@ -257,6 +265,7 @@ class _View:
         value_N[failed_N] = value_N[~failed_N].max()
         newest = np.flatnonzero(np.r_[who_N[1:] != who_N[:-1], True])
         z_N = _scaled(value_N, value_N[newest], settings.by_rank) + failed_N
+        self.z_N, self.epoch_N = z_N, epoch_N
         self.best_z, self.z_newest, self.who_newest = float(z_N.min()), z_N[newest], who_N[newest]
         keep = self._choose(z_N, who_N, newest)
         self.centre, self.spread = z_N[keep].mean(), z_N[keep].std() + 1e-9
@@ -320,16 +329,30 @@ class _View:
         drawn_MP = np.vstack([seen.encoding.draw(rng, count), seen.encoding.near(base_MP, rng, step_M, share_M)])
         return seen.encoding.settle(drawn_MP)
 
-    def gains(self, alive: np.ndarray, units_MP: np.ndarray, horizon: float) -> np.ndarray:
-        """Expected improvement at the horizon of the paused trials, then of new configurations."""
+    def gains_ahead(self, horizon: float, alive: np.ndarray, units_MP: np.ndarray) -> np.ndarray:
+        """Expected improvement, `horizon` epochs on, on the best so far: paused trials, then new configurations."""
+        done_M = np.array([self.seen.trials[k].epoch for k in alive] + [0] * len(units_MP), float)
+        return self._gains(alive, units_MP, done_M + horizon, self.best_z)
+
+    def gains_by(self, horizon: float, alive: np.ndarray, units_MP: np.ndarray) -> np.ndarray:
+        """The same by the epoch `horizon`, on the best seen up to it; below 0 for trials that are past it."""
+        seen = self.seen
+        horizon = max(horizon, seen.levels[0])
+        next_M = np.array([seen.next_level(k) for k in alive] + [seen.levels[0]] * len(units_MP), float)
+        known_N = self.epoch_N <= horizon
+        best_z = float(self.z_N[known_N].min()) if known_N.any() else self.best_z
+        gain_M = self._gains(alive, units_MP, np.maximum(next_M, horizon), best_z)
+        past = np.array([seen.trials[k].epoch >= horizon for k in alive], bool)
+        gain_M[: len(alive)][past] = -1.0
+        return gain_M
+
+    def _gains(self, alive: np.ndarray, units_MP: np.ndarray, epoch_M: np.ndarray, best_z: float) -> np.ndarray:
         seen = self.seen
         x_MC = np.vstack([seen.x_NC[alive], seen.encoding.columns(units_MP)])
-        done = np.r_[[float(seen.trials[k].epoch) for k in alive], np.zeros(len(units_MP))]
-        time = self._time(np.clip(done + horizon, 1, seen.last))
-        who = np.r_[alive, np.full(len(units_MP), -1)]
-        mean, spread = seen.model.predict(Points(x_MC, time, who))
-        best = (self.best_z - self.centre) / self.spread
-        return expected_improvement(mean, spread, best)
+        who_M = np.r_[alive, np.full(len(units_MP), -1)]
+        points = Points(x_MC, self._time(np.clip(epoch_M, 1, seen.last)), who_M)
+        mean, spread = seen.model.predict(points)
+        return expected_improvement(mean, spread, (best_z - self.centre) / self.spread)
 
 
 def _scaled(value_N: np.ndarray, newest: np.ndarray, by_rank: float) -> np.ndarray:
