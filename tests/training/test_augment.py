@@ -140,8 +140,11 @@ def test_words_are_dropped_or_come_from_other_texts_and_special_tokens_stay() ->
     share = (changed != ids)[:, 1:20].float().mean(dim=1)
     assert 0.1 < share.mean() < 0.2  # half of 30 %, less what is drawn alike
     assert set(changed[changed != ids].tolist()) == {3, *range(10, 20)}
-    drawn = tokens(1.0, None, {0, 1})(batch(ids=ids, mask=mask), generator()).inputs["ids"]
-    assert set(drawn[drawn != ids].tolist()) == set(range(10, 20))
+    without = tokens(1.0, None, {0, 1})(batch(ids=ids, mask=mask), generator()).inputs
+    assert set(without["ids"][without["ids"] != ids].tolist()) == set(range(10, 20))
+    hidden = (without["mask"] != mask).float()
+    assert 0.05 < hidden[:, 1:20].mean() < 0.1  # a quarter of 30 %
+    assert hidden[:, 0].sum() == hidden[:, 20:].sum() == 0
 
 
 def test_noise_of_features_grows_with_strength_and_differs_between_rows() -> None:

@@ -18,8 +18,8 @@ MOST_DROPPED = 0.3  # of a text's tokens
 def tokens(strength: float, blank: int | None, special: Collection[int]) -> Augment:
     """Changes up to MOST_DROPPED times `strength` of the tokens of a row of `ids`, int64 [N, L].
 
-    Half of them become the token `blank` (the tokenizer's for a hidden or unknown word), half a token drawn from the
-    texts of the batch; without a blank all are drawn. Those where `mask` is 0 and `special` ones stay.
+    Half of them become the token `blank` (the tokenizer's for a hidden or unknown word), without one they are hidden by
+    `mask`; half become a token drawn from the texts of the batch. Those where `mask` is 0 and `special` ones stay.
     """
     special_S = torch.tensor(sorted(special), dtype=torch.int64)
 
@@ -33,8 +33,14 @@ def tokens(strength: float, blank: int | None, special: Collection[int]) -> Augm
         changed_NL = (torch.rand(ids_NL.shape, generator=generator) < rate_N1) & words_NL
         num_changed = int(changed_NL.sum())
         drawn = found[torch.randint(len(found), (num_changed,), generator=generator)]
+        dropped = torch.rand(num_changed, generator=generator) < 0.5
+        inputs = {**batch.inputs}
         if blank is not None:
-            drawn = torch.where(torch.rand(num_changed, generator=generator) < 0.5, blank, drawn)
-        return batch._replace(inputs={**batch.inputs, "ids": ids_NL.masked_scatter(changed_NL, drawn)})
+            drawn = torch.where(dropped, blank, drawn)
+        else:
+            dropped_NL = torch.zeros_like(changed_NL).masked_scatter(changed_NL, dropped)
+            inputs["mask"] = inputs["mask"].masked_fill(dropped_NL, 0)
+        inputs["ids"] = ids_NL.masked_scatter(changed_NL, drawn)
+        return batch._replace(inputs=inputs)
 
     return change
