@@ -123,7 +123,7 @@ class TextNetwork:
     """A small network trained from scratch on the tokens of a tokenizer trained on the same texts.
 
     num_layers: that each see a token's neighbours; without any the order of the tokens does not count.
-    num_tokens: of the tokenizer at most, 256 or more. max_tokens: of a row that are read, 8 or more.
+    num_tokens: of the tokenizer at most, 257 or more. max_tokens: of a row that are read, 8 or more.
     """
 
     kind: ClassVar[str] = "text_network"

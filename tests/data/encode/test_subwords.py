@@ -51,7 +51,7 @@ def test_case_width_and_kind_of_space_do_not_count() -> None:
 @pytest.mark.parametrize("texts", [[], ["", "  "]], ids=["none", "blank"])
 def test_without_texts_there_are_the_single_bytes(texts: list[str]) -> None:
     tokenizer = train_tokenizer(texts, 500)
-    assert num_tokens_of(tokenizer) == 256
+    assert num_tokens_of(tokenizer) == 257
     assert len(encode(tokenizer, ["ab"])[0]) == 3  # a space first
 
 

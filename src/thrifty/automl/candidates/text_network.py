@@ -11,9 +11,9 @@ EPOCHS = 8
 
 
 def num_tokens(facts: Facts) -> int:
-    """Tokens worth learning: about one for every 50 of the text, 2,000 to 16,000."""
+    """Tokens worth learning: about one for every 35 of the text, 2,000 to 16,000."""
     seen = facts.num_rows * facts.text_chars / CHARS_PER_TOKEN
-    return max(2000, min(16_000, 1000 * round(seen / 50_000)))
+    return max(2000, min(16_000, 1000 * round(seen / 35_000)))
 
 
 def unfit(facts: Facts) -> str | None:
@@ -36,7 +36,7 @@ def prior(facts: Facts) -> Prior:
     tokens = min(TextNetwork().max_tokens, facts.text_chars / CHARS_PER_TOKEN)
     epoch = facts.num_rows * facts.num_fits * (4e-5 + 4e-6 * tokens) / facts.cores
     alone = facts.num_modalities == 1
-    return Prior(2 + EPOCHS * epoch, skill=0.65 if alone else 0.35, spread=0.12, elastic=True)
+    return Prior(3 + EPOCHS * epoch, skill=0.65 if alone else 0.35, spread=0.12, elastic=True)
 
 
 DOMAINS: dict[str, Domain] = {

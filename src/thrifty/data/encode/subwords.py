@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 MOST_CHARS = 20_000_000  # that it learns from, of texts spread evenly over all
 LONGEST = 10_000  # characters of one text
 MIN_COUNT = 2  # of a pair of tokens that is made one
+HIDDEN = "[MASK]"  # a token that no text has, for training to hide others by
 _PIECES = r" ?[\p{L}\p{M}\p{N}_]+| ?[^\s\p{L}\p{M}\p{N}_]+"
 
 
 def train_tokenizer(texts: Sequence[str], num_tokens: int) -> str:
-    """The text of a `tokenizer.json` of at most `num_tokens` tokens, 256 of them the single bytes.
+    """The text of a `tokenizer.json` of at most `num_tokens` tokens, 256 of them the single bytes and one HIDDEN.
 
     The same texts give the same tokenizer. A text of nothing but space has no token.
     """
@@ -37,7 +38,7 @@ def train_tokenizer(texts: Sequence[str], num_tokens: int) -> str:
     )
     trainer = trainers.BpeTrainer(
         vocab_size=num_tokens, min_frequency=MIN_COUNT, show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=[HIDDEN],
     )  # fmt: skip
     tokenizer.train_from_iterator(_some(texts), trainer)
     text: str = tokenizer.to_str()
