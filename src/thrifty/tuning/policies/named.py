@@ -7,7 +7,8 @@ from importlib.util import find_spec
 
 from thrifty.core.errors import UsageError
 from thrifty.tuning.policies.asha import Asha
-from thrifty.tuning.policies.freeze_thaw import WITHOUT_EPOCHS, FreezeThaw
+from thrifty.tuning.policies.freeze_thaw import FreezeThaw
+from thrifty.tuning.policies.gaussian_process import Bayesian, GaussianProcess
 from thrifty.tuning.policies.grid import Grid
 from thrifty.tuning.policies.hyperband import Hyperband
 from thrifty.tuning.policies.hyperopt import Hyperopt
@@ -27,6 +28,7 @@ SAMPLERS: dict[str, Callable[[], Source]] = {
     "optuna-nsga2": lambda: Optuna("nsga2"),
     "hyperopt-tpe": lambda: Hyperopt("tpe"),
     "hyperopt-anneal": lambda: Hyperopt("anneal"),
+    "gaussian-process": GaussianProcess,
 }
 SCHEDULERS: dict[str, Callable[[Source], Policy]] = {
     "hyperband": lambda source: Hyperband(source=source),
@@ -35,7 +37,7 @@ SCHEDULERS: dict[str, Callable[[Source], Policy]] = {
 }
 POLICIES: dict[str, Callable[[], Policy]] = {
     "freeze-thaw": FreezeThaw,
-    "gaussian-process": lambda: FreezeThaw(WITHOUT_EPOCHS),
+    "gaussian-process": Bayesian,
 }
 NEED_EPOCHS = ("freeze-thaw", *SCHEDULERS)
 
@@ -52,20 +54,18 @@ def policy_of(policy: str | Policy, max_epochs: int | None) -> Policy:
     if policy == "auto":
         if max_epochs is not None:
             return FreezeThaw()
-        return FreezeThaw(WITHOUT_EPOCHS) if find_spec("scipy") is not None else Straight(Fresh())
+        return Bayesian() if find_spec("scipy") is not None else Straight(Fresh())
     scheduler, plus, sampler = policy.partition("+")
     if plus:
         _check_pair(policy, scheduler, sampler)
     elif policy not in (*POLICIES, *SCHEDULERS, *SAMPLERS):
-        names = ", ".join((*SAMPLERS, *SCHEDULERS, *POLICIES))
+        names = ", ".join(dict.fromkeys((*SAMPLERS, *SCHEDULERS, *POLICIES)))
         raise UsageError(f"policy is {policy!r}; it must be one of auto, {names}, or a pair such as asha+sobol")
     if scheduler in NEED_EPOCHS and max_epochs is None:
         raise UsageError(f"the policy {policy!r} needs epochs; give the study max_epochs")
-    if policy == "gaussian-process" and max_epochs is not None:
-        raise UsageError("the policy 'gaussian-process' is for studies without epochs; freeze-thaw is for those with")
     if scheduler in SCHEDULERS:
         return SCHEDULERS[scheduler](SAMPLERS[sampler or "random"]())
-    return Straight(SAMPLERS[policy]()) if policy in SAMPLERS else POLICIES[policy]()
+    return POLICIES[policy]() if policy in POLICIES else Straight(SAMPLERS[policy]())
 
 
 def _check_pair(policy: str, scheduler: str, sampler: str) -> None:
