@@ -28,7 +28,7 @@ from torch.nn import functional
 from thrifty.execution.resources import usable_cores
 from thrifty.models.networks.image import ImageNetwork
 from thrifty.models.networks.table import Bins, TableNetwork
-from thrifty.training import augment
+from thrifty.training.augment.image import images as augment
 from thrifty.training.batches import Batch, Rows
 from thrifty.training.events import Compiled, Finished
 from thrifty.training.loop import FitConfig, fit
@@ -61,7 +61,7 @@ def by_hand(rows: Rows, network: nn.Module) -> Turn:
     pixels = torch.from_numpy(np.asarray(rows.inputs["pixels"]))
     targets_NK = torch.from_numpy(rows.targets_NK)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05, fused=True)
-    change, generator = augment.images(STRENGTH), torch.Generator().manual_seed(0)
+    change, generator = augment(STRENGTH), torch.Generator().manual_seed(0)
     network.train()
 
     def steps() -> Iterator[int]:
@@ -99,9 +99,7 @@ def by_fit(rows: Rows, network: nn.Module, plain: bool) -> Turn:
         before, began = state.step, clock()
         config = FitConfig(epochs=1e4, batch_size=BATCH, learning_rate=1e-3)
         stop = lambda: clock() - began >= seconds  # noqa: E731
-        for event in fit(
-            state, rows, config, cross_entropy, PRECISION, augment=augment.images(STRENGTH), should_stop=stop
-        ):
+        for event in fit(state, rows, config, cross_entropy, PRECISION, augment=augment(STRENGTH), should_stop=stop):
             if isinstance(event, Finished):
                 turn.waiting.append(event.waiting_share)  # type: ignore[attr-defined]
         return (state.step - before) * BATCH / (clock() - began)

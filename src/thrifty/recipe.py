@@ -120,13 +120,29 @@ class TableNetwork:
 
 @dataclass(frozen=True)
 class TextNetwork:
+    """A small network trained from scratch on the tokens of a tokenizer trained on the same texts.
+
+    num_layers: that each see a token's neighbours; without any the order of the tokens does not count.
+    num_tokens: of the tokenizer at most, 257 or more. max_tokens: of a row that are read, 8 or more.
+    """
+
+    kind: ClassVar[str] = "text_network"
+    width: int = tunable(128, Int(32, 512, log=True))
+    num_layers: int = tunable(0, Int(0, 2))
+    num_tokens: int = tunable(8000, Int(1000, 32_000, log=True))
+    dropout: float = tunable(0.5, Float(0.0, 0.7))
+    max_tokens: int = 256
+
+
+@dataclass(frozen=True)
+class TextFinetune:
     """A pretrained text encoder that is trained on together with an output layer.
 
     tuned: `last` trains the uppermost layers, `lora` updates of low rank within these, `full` all there is.
     num_trained: layers, from the top, for `last` and `lora`. max_tokens: of a row that are read, 8 to 512.
     """
 
-    kind: ClassVar[str] = "text_network"
+    kind: ClassVar[str] = "text_finetune"
     tuned: str = "last"
     num_trained: int = tunable(6, Int(1, 12))
     dropout: float = tunable(0.1, Float(0.0, 0.5))
@@ -205,6 +221,7 @@ Model = (
     | Heads
     | TableNetwork
     | TextNetwork
+    | TextFinetune
     | ImageNetwork
     | AudioNetwork
     | ImageFinetune
@@ -220,6 +237,9 @@ class Training:
     epochs: passes over the training rows at most; early stopping may end sooner.
     seconds: wall clock at most, None for no bound; the schedule is fitted to it.
     augmentation: strength of random changes to the inputs, 0 (none) to 1.
+    mixing: share of the batches in which a patch of another image is put into each, 0 to 1; for networks of images.
+    symmetries: of `left-right`, `up-down` and `quarter-turns`, with blanks between, those that keep the labels of
+        images, which are then mirrored or turned at random.
     """
 
     epochs: int = 30
@@ -229,6 +249,8 @@ class Training:
     warmup_share: float = 0.1
     label_smoothing: float = tunable(0.1, Float(0.0, 0.2))
     augmentation: float = tunable(0.5, Float(0.0, 1.0))
+    mixing: float = tunable(0.0, Float(0.0, 1.0))
+    symmetries: str = ""
     patience: int = 8
     seconds: float | None = None
 
@@ -255,10 +277,15 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
 
 
 def from_json(value: Mapping[str, Any]) -> Recipe:
-    """The recipe that `to_json` wrote. Raises UsageError, naming the field, for anything else."""
+    """The recipe that `to_json` wrote. Raises UsageError, naming the field, for anything else.
+
+    A `text_network` that is `tuned` is one that a file calls so for a `text_finetune`.
+    """
     given = dict(value)
     model = dict(given.get("model") or {})
     kind = model.pop("kind", None)
+    if kind == "text_network" and "tuned" in model:
+        kind = TextFinetune.kind
     if kind not in MODELS:
         raise UsageError(f"recipe.model.kind is {kind!r}; it must be one of {', '.join(MODELS)}")
     given["model"] = _build(MODELS[kind], model, "model")
@@ -319,6 +346,6 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 __all__ = [
     "MODELS", "AudioFinetune", "AudioNetwork", "Baseline", "Choice", "FusionNetwork", "Heads", "ImageFinetune",
-    "ImageNetwork", "Kernel", "Linear", "Model", "Preparation", "Recipe", "TableNetwork", "TextNetwork", "Training",
-    "Trees", "from_json", "override", "space_of", "to_json", "tunable",
+    "ImageNetwork", "Kernel", "Linear", "Model", "Preparation", "Recipe", "TableNetwork", "TextFinetune", "TextNetwork",
+    "Training", "Trees", "from_json", "override", "space_of", "to_json", "tunable",
 ]  # fmt: skip

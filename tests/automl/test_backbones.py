@@ -35,7 +35,7 @@ def test_a_named_folder_reaches_every_recipe_and_the_candidate_that_trains_it(tm
 
 
 def test_larger_weights_are_believed_to_cost_more(tmp_path):
-    candidate = plan.registry.load("text_network")
+    candidate = plan.registry.load("text_finetune")
     small, large = (facts(num_texts=1, weights=frozenset(["text"]), backbones={"text": mb}) for mb in (91.0, 910.0))
     assert candidate.prior(large).seconds > 5 * (candidate.prior(small).seconds - 6) + 6
 

@@ -4,10 +4,18 @@ from html.parser import HTMLParser
 import pytest
 from findings_of_tests import findings_of
 
-from thrifty.evaluation import report
+from thrifty.evaluation import report, summary
 from thrifty.evaluation.examples import gather
-from thrifty.evaluation.findings import BadRowFinding, CandidateFinding, ColumnFinding, TrialFinding
+from thrifty.evaluation.findings import (
+    AugmentationFinding,
+    BadRowFinding,
+    CandidateFinding,
+    ColumnFinding,
+    SymmetryFinding,
+    TrialFinding,
+)
 from thrifty.evaluation.page import html as page
+from thrifty.evaluation.schema import problems
 
 VOID = {"meta", "img", "br"}
 TASKS = [("multiclass", "accuracy"), ("binary", "f1_macro"), ("multilabel", "f1_micro"), ("regression", "rmse")]
@@ -130,3 +138,22 @@ def test_what_a_network_waited_for_data_is_said_where_it_ran():
     found = report.build(findings_of(candidates=[CandidateFinding("image_network", "done", "", [trained])]))
     assert found["trials"][0]["notes"] == {"waiting_share": 0.034}
     assert "3 % of its training waiting for data" in page(found)
+
+
+def test_what_augmentation_brought_and_which_flips_keep_labels_is_said():
+    brought = AugmentationFinding("image_network", 0.5, 0.3, 4, 7, 0.012, 0.004, 0.02)
+    unknown = AugmentationFinding("audio_network", 0.5, 0.0, 5, reason="not measured: no time")
+    kept = SymmetryFinding("left-right", True, "accuracy", 0.87, 0.86, 0.01, 900)
+    refused = SymmetryFinding("up-down", False, "accuracy", 0.87, 0.4, 0.02, 900)
+    made = report.build(findings_of(augmentation=[brought, unknown], symmetries=[kept, refused]))
+    assert problems(made) == []
+    shown = " ".join(Checked(page(made)).words)
+    for words in (
+        "+0.012 [0.004, 0.020] accuracy", "not measured: no time",
+        "left-right flips keep labels: accuracy 0.87 to 0.86",
+        "up-down flips are not seen to keep labels: accuracy 0.87 to 0.40", "(on 900 training rows)",
+    ):  # fmt: skip
+        assert words in shown
+    said = " ".join(summary.text(made).split())
+    assert "augmentation of image_network: +0.012 [0.004, 0.020] accuracy" in said
+    assert "up-down" not in said

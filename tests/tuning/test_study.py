@@ -272,7 +272,7 @@ def test_events_jsonl_is_mended_from_the_store(tmp_path: Path) -> None:
 
 def test_an_event_log_on_a_full_disk_is_completed_later(tmp_path: Path) -> None:
     study = Study(SPACE, metric="loss", folder=tmp_path)
-    log, study._log = study._log, _FullLog()  # type: ignore[assignment]
+    log, study._journal.log = study._journal.log, _FullLog()  # type: ignore[assignment]
     study.tell(study.ask().trial, 0.5)
     assert study.best is not None
     assert len(log_of(tmp_path)) == 1

@@ -24,6 +24,7 @@ class Facts:
     image_side: the 75th percentile of the longer side in pixels; image_channels: 1 when the sample is grey, else 3.
     audio_seconds: the 95th percentile. text_chars: the mean over rows of all text columns together.
     weights: kinds of pretrained weights that were found, of `image`, `text`, `speech`.
+    symmetries: changes of images that were seen to keep labels, as a recipe names them.
     backbones: of those that were named and can be trained on, the megabytes (10^6 bytes) of their weights.
     """
 
@@ -44,6 +45,7 @@ class Facts:
     weights: frozenset[str]
     cores: int
     backbones: Mapping[str, float] = field(default_factory=dict)
+    symmetries: str = ""
 
     @property
     def num_modalities(self) -> int:

@@ -18,6 +18,8 @@ from thrifty.recipe import MODELS, Recipe, override, space_of, to_json
 from thrifty.tuning.policies.ladder import Arm
 
 TEXT_FIELDS = ("model.word_ngrams", "model.char_ngrams", "model.max_features")  # that change nothing without text
+AUGMENTATION: Mapping[str, Any] = {"training.augmentation": 0.0, "training.mixing": 0.0, "training.symmetries": ""}
+IMAGE_NETWORKS = ("image_network", "image_finetune")  # whose images are mixed
 NETWORK_OVERHEAD_SECONDS = 2.5  # opening, export and writing around an elastic trial
 
 
@@ -89,6 +91,8 @@ def _apply(
     space = {**space_of(recipe), **domains}
     if "tfidf" not in recipe.preparation.blocks:
         space = {path: domain for path, domain in space.items() if path not in TEXT_FIELDS}
+    if recipe.model.kind not in IMAGE_NETWORKS:
+        space.pop("training.mixing", None)
     applied: set[str] = set()
     for path, wish in wishes.items():
         part, _, name = path.partition(".")
@@ -143,9 +147,18 @@ def arms(plan: Plan, facts: Facts) -> list[Arm]:
                 cores=facts.cores if planned.candidate.all_cores else 1,
                 elastic=prior.elastic and not fixed_seconds and not plan.single,
                 overhead_seconds=NETWORK_OVERHEAD_SECONDS if prior.elastic else 0.0,
+                contrast=_contrast(planned),
             )
         )
     return found
+
+
+def _contrast(planned: Planned) -> dict[str, Any]:
+    """What switches the augmentation of a candidate off, empty where the user fixed its strength."""
+    if "training.augmentation" not in planned.space:
+        return {}
+    flips = planned.recipe.training is not None and planned.recipe.training.symmetries
+    return {path: off for path, off in AUGMENTATION.items() if path in planned.space or (off == "" and flips)}
 
 
 def _value_at(recipe: Recipe, path: str) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thrifty.automl.contrasts import augmentation_of
 from thrifty.automl.members import mixed
 from thrifty.automl.session import Session
 from thrifty.core.files import replacing, write_json
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 INTERVAL_SECONDS = 2.0
 SLICE_SECONDS = 0.5
 EXAMPLE_SECONDS = 1.0
-TRAINED: Mapping[str, str] = {"text_network": "text", "image_finetune": "image", "audio_finetune": "speech"}
+TRAINED: Mapping[str, str] = {"text_finetune": "text", "image_finetune": "image", "audio_finetune": "speech"}
 
 
 def write_report(session: Session, result: Result, stopped: str) -> dict[str, Any]:
@@ -147,6 +148,8 @@ def _findings(session: Session, result: Result, stopped: str) -> Findings:
             int8=result.int8,
         ),
         importance=result.importance,
+        augmentation=augmentation_of(session, hurry=stopped == "interrupted"),
+        symmetries=session.symmetries,
         limits=result.limits,
         environment=machine(),
         phases=session.phases,

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,10 @@ from thrifty.core.run_directory import RunDirectory
 
 if os.name == "nt":
     raise ImportError("thrifty trains on Linux and macOS; on Windows use WSL")
+
+
+PROBE_SHARE = 0.012  # of the budget, for seeing which changes of images keep labels
+MOST_PROBE_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,7 @@ def _session(
     resumed: bool,
 ) -> Iterator[Any]:
     """Prepares the data (or opens what was prepared), plans, and opens the study."""
-    from thrifty.automl import backbones
+    from thrifty.automl import backbones, symmetries
     from thrifty.automl import facts as facts_of
     from thrifty.automl import plan as planning
     from thrifty.automl.preparing import prepared
@@ -195,6 +200,9 @@ def _session(
         raise Interrupted(directory, interruption)
     wishes, named = backbones.resolve(planning.parse_wishes(request.recipe), request.offline)
     facts = facts_of.gather(dataset, weights_found() | set(named), request.seed, backbones.sizes(named))
+    seconds = min(MOST_PROBE_SECONDS, PROBE_SHARE * (clock.budget_seconds or math.inf))
+    kept = symmetries.known(dataset, directory.data / "symmetries.json", facts.image_channels, seconds, request.seed)
+    facts = replace(facts, symmetries=symmetries.names_of(kept))
     plan = planning.make(facts, wishes, request.exclude)
     if request.command == "train":
         plan = planning.only_one(plan, facts)
@@ -212,7 +220,7 @@ def _session(
     with study:
         session = Session(
             directory, request, clock, interruption, watch, executor, dataset, facts, plan, metric, reason, study,
-            found, spent_before,
+            found, spent_before, symmetries=kept,
         )  # fmt: skip
         session.phases["data"] = round(clock.elapsed() - began, 3)
         yield session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from thrifty.core.run_directory import RunDirectory
 from thrifty.core.seeds import derive
 from thrifty.data.dataset import Dataset
 from thrifty.evaluation.decisions import probabilities_of
+from thrifty.evaluation.findings import SymmetryFinding
 from thrifty.evaluation.metrics import CLASSES_ALIKE, METRICS, positive_of, scorer
 from thrifty.execution.job import Job
 from thrifty.execution.processes import ProcessExecutor
@@ -60,7 +61,7 @@ class Session:
     """One run in progress.
 
     spent_before_seconds: what earlier sittings of a resumed run took. notes: sentences for the report.
-    phases: seconds by what they went to.
+    phases: seconds by what they went to. symmetries: which changes of images were tried, and whether they keep labels.
     """
 
     directory: RunDirectory
@@ -81,6 +82,7 @@ class Session:
     phases: dict[str, float] = field(default_factory=dict)
     library: Any = None
     row_seconds: dict[str, float] = field(default_factory=dict)
+    symmetries: Sequence[SymmetryFinding] = ()
 
     def __post_init__(self) -> None:
         self.search_clock = SearchClock(self.clock)
@@ -182,7 +184,8 @@ class Session:
         folder = self.directory.trial(trial.id)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        recipe = to_json(planning.recipe_of(self.plan, trial.config, derive(self.request.seed, "trial", trial.id)))
+        seed_of = trial.extra.get("contrast_of", trial.id)
+        recipe = to_json(planning.recipe_of(self.plan, trial.config, derive(self.request.seed, "trial", seed_of)))
         write_json(folder / "recipe.json", recipe)
         left = self.search_clock.left()
         return self._job(str(trial.config["candidate"]), folder, recipe, "train", left)

@@ -184,6 +184,12 @@ def tune(
     limits: Annotated[
         list[str] | None, typer.Option(metavar="LIMIT", help='What must hold: "latency_ms <= 20"; may be repeated.')
     ] = None,
+    repeats: Annotated[
+        int, typer.Option(help="Runs of a configuration at most, where the metric is noisy; each counts as a trial.")
+    ] = 1,
+    fidelity: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The parameter that is the number of epochs: all in one pass.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Trials that run at once.")] = 1,
     policy: Annotated[str, typer.Option(help="auto, random, sobol, grid, hyperband, …: see docs/study.md.")] = "auto",
     seed: Seed = 0,
@@ -202,8 +208,9 @@ def tune(
     options = {
         "minutes": minutes, "trials": trials, "epochs": epochs, "max_epochs": max_epochs,
         "metric": _one_or_all(metric or ["loss"]), "direction": _one_or_all(direction), "limits": limits or [],
-        "workers": workers, "policy": policy, "seed": seed, "trial_seconds": trial_seconds,
-        "trial_memory_mb": trial_memory_mb, "warm_start": [str(path.resolve()) for path in warm_start or ()],
+        "repeats": repeats, "fidelity": fidelity, "workers": workers, "policy": policy, "seed": seed,
+        "trial_seconds": trial_seconds, "trial_memory_mb": trial_memory_mb,
+        "warm_start": [str(path.resolve()) for path in warm_start or ()],
     }  # fmt: skip
     with TuneProgress(options, to_stderr=json) as progress:
         found = kept.start(objective, space, options, out=out, watch=progress.show, started=process_started())

@@ -99,6 +99,8 @@ class TuneProgress(LiveView):
             most = min(bounds, default=None)
             text = f"{study.epochs_spent}{f' of {most}' if most else ''} epochs"
             spent.append((text, study.epochs_spent, most))
+        elif self.trials and study.repeats > 1:
+            spent.append((f"{study.epochs_spent} of {self.trials} runs", study.epochs_spent, self.trials))
         elif self.trials:
             spent.append((f"{study.num_trials} of {self.trials} trials", study.num_trials, self.trials))
         return spent
@@ -116,7 +118,8 @@ class TuneProgress(LiveView):
         if study.best is not None:
             at = [f"{study.best.epoch}"] if epochs else []
             best = study.best.metrics or {study.metric: study.best.value}
-            values = ["best", str(study.best.trial), *at, *(f"{best[n]:.5g}" for n in study.goals.names), ""]
+            shown = _values(study, study.trial(study.best.trial)) if study.repeats > 1 else []
+            values = ["best", str(study.best.trial), *at, *(shown or (f"{best[n]:.5g}" for n in study.goals.names)), ""]
             table.add_row(*values, Text(_config(study.best.config)), style="bold")
         for worker, (ident, since) in sorted(self.workers.items())[:MOST_ROWS]:
             trial = study.trials[ident]
@@ -211,6 +214,8 @@ def _table_of(study: Study, trials: list[Trial]) -> Table:
 
 def _values(study: Study, trial: Trial) -> list[str]:
     """What was told of a trial at its best epoch."""
+    if study.repeats > 1 and trial.id in study.estimates:
+        return [_mean(study.value_of(trial), study.estimates[trial.id].count, study.estimates[trial.id].error)]
     if study.goals.plain:
         value = study.value_of(trial)
         return ["" if value is None else f"{value:.6g}"]
@@ -218,7 +223,14 @@ def _values(study: Study, trial: Trial) -> list[str]:
     return [f"{told[name]:.6g}" if name in told else "" for name in study.goals.names]
 
 
+def _mean(mean: float | None, runs: int, error: float | None) -> str:
+    """A mean with its standard error, where that is known, and of how many runs."""
+    return f"{mean:.6g}{'' if error is None else f' ± {error:.2g}'} (n={runs})"
+
+
 def _metrics(study: Study, best: Best) -> str:
+    if study.repeats > 1:
+        return f"{study.metric} {_mean(best.value, best.runs, best.error)}"
     return ", ".join(f"{n} {v:.6g}" for n, v in (best.metrics or {study.metric: best.value}).items())
 
 
@@ -262,6 +274,7 @@ def _plain(study: Study, trial: Trial) -> dict[str, Any]:
         "config": trial.config,
         "value": study.value_of(trial),
         "values": list(trial.values),
+        **({"standard_error": study.error_of(trial)} if study.repeats > 1 else {}),
         **(
             {} if study.goals.plain else {"metrics": study.metrics_of(trial), "keeps_limits": study.keeps_limits(trial)}
         ),

@@ -36,6 +36,7 @@ from thrifty.models.onnx_graph import OnnxGraph
 from thrifty.recipe import Heads as HeadsRecipe
 from thrifty.recipe import Training
 from thrifty.runtime.nodes import onnx_node, write_model
+from thrifty.training.augment.table import features as noise
 from thrifty.training.batches import Rows
 from thrifty.training.events import EpochEnded, Finished, Validated
 from thrifty.training.loop import FitConfig
@@ -159,7 +160,8 @@ def _train(
     if shift_K is not None:
         loss = adjusted(loss, torch.from_numpy(shift_K))
     for event in train(
-        state, data, config, _summed(loss, len(heads)), best_precision(), validate=follow,
+        state, data, config, _summed(loss, len(heads)), best_precision(),
+        augment=noise(training.augmentation) if training.augmentation > 0 else None, validate=follow,
         should_stop=trial.channel.should_stop,
     ):  # fmt: skip
         match event:

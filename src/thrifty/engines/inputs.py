@@ -19,7 +19,9 @@ from thrifty.data.column import Meaning
 from thrifty.data.encode.encoder import Encoder
 from thrifty.data.encode.image import Image, channels_of
 from thrifty.data.encode.log_mel import LogMel
+from thrifty.data.encode.subwords import train_tokenizer
 from thrifty.data.encode.tokens import Tokens
+from thrifty.data.encode.values import text_of
 from thrifty.data.encode.waveform import Waveform
 from thrifty.engines import features
 from thrifty.engines.absence import Usual
@@ -43,7 +45,7 @@ class Inputs:
     write: puts the nodes' files into a model's folder and gives the nodes; sources: the inputs of the network as it is
     exported, {input: "node.output"}; examples: a few rows of these; exported: what is exported around the network.
     kind_D: the kind of each of `features`, for a network of mixtures.
-    lengths: of the development rows whose arrays are padded.
+    lengths: of the development rows whose arrays are padded. tokenizer: the text of the tokenizer.json of tokens.
     usual: for a network of one column, what it answers for rows that lack it, the array [N, L] of the development rows
     that tells, and this array's "node.output".
     """
@@ -55,6 +57,7 @@ class Inputs:
     examples: Mapping[str, np.ndarray]
     kind_D: np.ndarray | None = None
     lengths: np.ndarray | None = None
+    tokenizer: str | None = None
     usual: tuple[Usual, np.ndarray, str] | None = None
     exported: Callable[[nn.Module], nn.Module] = lambda network: network
     remove: Callable[[], None] = lambda: None
@@ -102,13 +105,25 @@ def of_media(
     )
 
 
-def of_tokens(trial: Trial, rows: np.ndarray, weights: Weights, max_tokens: int) -> Inputs:
+def of_pretrained_tokens(trial: Trial, rows: np.ndarray, weights: Weights, max_tokens: int) -> Inputs:
     """All texts of a row as `ids` and `mask` of a pretrained encoder's own tokenizer. rows: to train on."""
+    return _of_tokens(trial, rows, (weights.folder / "tokenizer.json").read_text(encoding="utf-8"), max_tokens)
+
+
+def of_trained_tokens(trial: Trial, rows: np.ndarray, num_tokens: int, max_tokens: int) -> Inputs:
+    """All texts of a row as `ids` and `mask` of a tokenizer of `num_tokens` at most, trained on the given rows."""
+    columns = trial.dataset.columns(rows, trial.dataset.schema.names_of(Meaning.TEXT))
+    texts = [text_of(value) for values in columns.values() for value in values]
+    return _of_tokens(trial, rows, train_tokenizer(texts, num_tokens), max_tokens)
+
+
+def _of_tokens(trial: Trial, rows: np.ndarray, tokenizer: str, max_tokens: int) -> Inputs:
+    """All texts of a row as `ids` and `mask`. rows: to train on. tokenizer: the text of a `tokenizer.json`."""
     dataset = trial.dataset
     every, names = dataset.splits.development_rows, dataset.schema.names_of(Meaning.TEXT)
     if not names:
         raise DataError("a network on text needs a column of texts; there is none")
-    encoder = Tokens(names, (weights.folder / "tokenizer.json").read_text(encoding="utf-8"), max_tokens)
+    encoder = Tokens(names, tokenizer, max_tokens)
     node = encoder_node("input", encoder, trial.folder)
     sources = {output: f"input.{output}" for output in encoder.outputs}
     found = evaluate(
@@ -124,6 +139,7 @@ def of_tokens(trial: Trial, rows: np.ndarray, weights: Weights, max_tokens: int)
         examples={name: array[:NUM_EXAMPLES] for name, array in arrays.items()},
         usual=(Usual.fit(trial, rows, "mask", least), arrays["mask"], sources["mask"]),
         lengths=np.asarray(arrays["mask"]).sum(axis=1),
+        tokenizer=encoder.tokenizer,
     )
 
 

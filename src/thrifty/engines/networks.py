@@ -12,17 +12,19 @@ from torch import nn
 from thrifty.core import seeds
 from thrifty.core.errors import UsageError
 from thrifty.data.column import Meaning
+from thrifty.data.encode.subwords import num_tokens_of
 from thrifty.engines.backbones import body, weights_of
-from thrifty.engines.inputs import Inputs, of_features, of_media, of_mixture, of_tokens
+from thrifty.engines.inputs import Inputs, of_features, of_media, of_mixture, of_pretrained_tokens, of_trained_tokens
 from thrifty.engines.trial import Trial
 from thrifty.models.networks.audio import AudioNetwork
+from thrifty.models.networks.bert import BertNetwork
 from thrifty.models.networks.finetuned import TUNED, FineTuned
 from thrifty.models.networks.fusion import FusionNetwork
 from thrifty.models.networks.image import ImageNetwork
 from thrifty.models.networks.table import Bins, TableNetwork
 from thrifty.models.networks.text import TextNetwork
 from thrifty.models.weights import Kind
-from thrifty.recipe import AudioFinetune, ImageFinetune
+from thrifty.recipe import AudioFinetune, ImageFinetune, TextFinetune
 from thrifty.recipe import AudioNetwork as AudioRecipe
 from thrifty.recipe import FusionNetwork as FusionRecipe
 from thrifty.recipe import ImageNetwork as ImageRecipe
@@ -40,8 +42,10 @@ def inputs_of(trial: Trial, rows: np.ndarray) -> Inputs:
     model = trial.recipe.model
     if isinstance(model, TableRecipe):
         return of_features(trial, rows)
+    if isinstance(model, TextFinetune):
+        return of_pretrained_tokens(trial, rows, weights_of(trial.recipe.preparation, "text"), model.max_tokens)
     if isinstance(model, TextRecipe):
-        return of_tokens(trial, rows, weights_of(trial.recipe.preparation, "text"), model.max_tokens)
+        return of_trained_tokens(trial, rows, model.num_tokens, model.max_tokens)
     if isinstance(model, FusionRecipe):
         return of_mixture(trial, rows, model.image_size, model.convolutions > 0)
     of_images = isinstance(model, (ImageRecipe, ImageFinetune))
@@ -70,22 +74,28 @@ def build(trial: Trial, inputs: Inputs, places: np.ndarray) -> nn.Module:
         return FusionNetwork(
             inputs.kind_D, trial.num_outputs, model.width, model.dropout, model.modality_dropout, image, audio
         )
-    if isinstance(model, (TextRecipe, ImageFinetune, AudioFinetune)):
+    if isinstance(model, TextRecipe):
+        assert inputs.tokenizer is not None
+        num_tokens = num_tokens_of(inputs.tokenizer)
+        return TextNetwork(num_tokens, trial.num_outputs, model.width, model.num_layers, model.dropout)
+    if isinstance(model, (TextFinetune, ImageFinetune, AudioFinetune)):
         return _finetuned(trial, model)
     if isinstance(model, AudioRecipe):
         return AudioNetwork(trial.num_outputs, model.width, model.blocks_per_stage, model.dropout)
     raise UsageError(f"the engine of networks does not fit a {model.kind} recipe")
 
 
-def _finetuned(trial: Trial, model: TextRecipe | ImageFinetune | AudioFinetune) -> nn.Module:
+def _finetuned(trial: Trial, model: TextFinetune | ImageFinetune | AudioFinetune) -> nn.Module:
     """A pretrained network with an output layer; one of BERT writes its own file."""
     if model.tuned not in TUNED:
         raise UsageError(f"model.tuned is {model.tuned!r}; it must be one of {', '.join(TUNED)}")
     preparation = trial.recipe.preparation
-    kind: Kind = "text" if isinstance(model, TextRecipe) else "image" if isinstance(model, ImageFinetune) else "speech"
+    kind: Kind = (
+        "text" if isinstance(model, TextFinetune) else "image" if isinstance(model, ImageFinetune) else "speech"
+    )
     weights = weights_of(preparation, kind)
     if weights.architecture == "bert":
-        return TextNetwork(weights, trial.num_outputs, model.num_trained, model.dropout, model.tuned)
+        return BertNetwork(weights, trial.num_outputs, model.num_trained, model.dropout, model.tuned)
     network = body(weights, preparation.audio_seconds)
     return FineTuned(network, trial.num_outputs, model.tuned, model.num_trained, model.dropout)
 

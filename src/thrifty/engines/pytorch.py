@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from thrifty.engines import balance, heads
+from thrifty.engines.changes import augment_of
 from thrifty.engines.inputs import Inputs
 from thrifty.engines.networks import answers, build, inputs_of, predict
 from thrifty.engines.pace import EXPORT_SECONDS, Pace, device_of, end_seconds_of, exact, pace_of
@@ -40,7 +41,6 @@ from thrifty.models.networks.table import TableNetwork
 from thrifty.recipe import Heads as HeadsRecipe
 from thrifty.recipe import Training
 from thrifty.runtime.nodes import onnx_node, write_model
-from thrifty.training import augment
 from thrifty.training.batches import Rows, steps_per_epoch
 from thrifty.training.events import Compiled, Diverged, EpochEnded, Finished, MemoryRanOut, Validated
 from thrifty.training.loop import FitConfig
@@ -52,7 +52,7 @@ from thrifty.training.state import begin
 
 
 def fit(arguments: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
-    """A job's entry: fits an ImageNetwork, AudioNetwork, TextNetwork, TableNetwork or Heads recipe.
+    """A job's entry: fits a recipe of a network or of heads.
 
     Gives {"value", "seconds", "notes"} and writes validation.npy, chosen.json and model/ as `engines.trial` says.
     """
@@ -152,7 +152,7 @@ def _train(trial: Trial, rows: np.ndarray, round_: Round | None, num_left: int, 
 
     for event in train(
         state, data, config, of_members(loss) if isinstance(model, TableNetwork) else loss, precision,
-        augment=_augment(inputs, training.augmentation),
+        augment=augment_of(inputs, training),
         validate=validate if round_ else None,
         should_stop=trial.channel.should_stop,
     ):  # fmt: skip
@@ -213,18 +213,6 @@ def _config(trial: Trial, training: Training, num_rows: int, seconds: float) -> 
         patience=training.patience,
         seed=trial.recipe.seed,
     )
-
-
-def _augment(inputs: Inputs, strength: float) -> augment.Augment | None:
-    """Random changes to pixels and frames, where there are some."""
-    changes = []
-    if strength > 0 and "pixels" in inputs.arrays:
-        changes.append(augment.images(strength))
-    if strength > 0 and "frames" in inputs.arrays:
-        changes.append(augment.sounds(strength))
-    if len(changes) < 2:
-        return changes[0] if changes else None
-    return lambda batch, generator: changes[1](changes[0](batch, generator), generator)
 
 
 def _write(trial: Trial, trained: _Trained) -> Exported:

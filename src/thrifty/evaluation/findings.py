@@ -134,6 +134,41 @@ class ImportanceFinding:
 
 
 @dataclass(frozen=True)
+class AugmentationFinding:
+    """What augmentation brought a candidate: the metric of a trial minus that of one that differs in it alone.
+
+    strength, mixing: of the trial with it. other_trial: the one without it, on the same validation rows. value, low,
+    high: None where there is no such pair, and then `reason` says why.
+    """
+
+    candidate: str
+    strength: float
+    mixing: float
+    trial: int
+    other_trial: int | None = None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SymmetryFinding:
+    """Whether a change of images keeps labels. before, after: a quick model's score of images as they are, and changed.
+
+    error: standard error of their difference. score: `accuracy`, or `R2` for numbers and several labels.
+    """
+
+    name: str
+    keeps: bool
+    score: str
+    before: float
+    after: float
+    error: float
+    rows: int
+
+
+@dataclass(frozen=True)
 class Findings:
     """All that the report shows of one run.
 
@@ -170,6 +205,8 @@ class Findings:
     test: Part | None = None
     artifact: ArtifactFinding | None = None
     importance: Sequence[ImportanceFinding] = ()
+    augmentation: Sequence[AugmentationFinding] = ()
+    symmetries: Sequence[SymmetryFinding] = ()
     limits: Mapping[str, LimitFinding] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     phases: Mapping[str, float] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from thrifty.evaluation.sections import quality, search
+from thrifty.evaluation.sections import augmentation, quality, search
 from thrifty.evaluation.sections.document import document
 from thrifty.evaluation.sections.markup import Markup, tag
 from thrifty.evaluation.sections.ranges import Bar, ranges
@@ -45,6 +45,7 @@ def html(report: Mapping[str, Any], examples: Mapping[str, Any] | None = None) -
         search.bought(report),
         search.candidates(report),
         search.curves(report),
+        augmentation.section_of(report),
         search.data(report),
         search.predict(report),
         search.reproduce(report),

@@ -65,6 +65,8 @@ def build(findings: Findings, seconds: float = 3.0) -> dict[str, Any]:
         "decision_reason": findings.decision_reason,
         "closer": closer,
         "importance": [dict(vars(one)) for one in findings.importance],
+        "augmentation": [dict(vars(one)) for one in findings.augmentation],
+        "symmetries": [dict(vars(one)) for one in findings.symmetries],
         "phases": dict(findings.phases),
         "command": list(findings.command),
         "seed": findings.seed,

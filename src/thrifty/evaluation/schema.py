@@ -104,6 +104,30 @@ IMPORTANCE = _object(
         "high": _or_null(NUMBER),
     }
 )
+AUGMENTATION = _object(
+    {
+        "candidate": STRING,
+        "strength": NUMBER,
+        "mixing": NUMBER,
+        "trial": COUNT,
+        "other_trial": _or_null(COUNT),
+        "value": _or_null(NUMBER),
+        "low": _or_null(NUMBER),
+        "high": _or_null(NUMBER),
+        "reason": STRING,
+    }
+)
+SYMMETRY = _object(
+    {
+        "name": STRING,
+        "keeps": BOOLEAN,
+        "score": {"type": "string", "enum": ["accuracy", "R2"]},
+        "before": NUMBER,
+        "after": NUMBER,
+        "error": NUMBER,
+        "rows": COUNT,
+    }
+)
 CLOSER = _object(
     {
         "part": {"type": "string", "enum": ["validation", "test"]},
@@ -164,6 +188,8 @@ SCHEMA = _object(
         "decision_reason": STRING,
         "closer": _or_null(CLOSER),
         "importance": _array(IMPORTANCE),
+        "augmentation": _array(AUGMENTATION),
+        "symmetries": _array(SYMMETRY),
         "phases": _map(SECONDS),
         "command": _array(STRING),
         "seed": {"type": "integer"},

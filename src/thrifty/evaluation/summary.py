@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from thrifty.evaluation.words import (
     STOPPED,
+    augmentation_text,
     bytes_text,
     clean,
     count_text,
@@ -24,6 +25,7 @@ from thrifty.evaluation.words import (
     seconds_text,
     shares_text,
     shown_limits,
+    symmetry_text,
     task_text,
     value_text,
 )
@@ -192,9 +194,19 @@ def _data(report: Mapping[str, Any]) -> RenderableType | None:
     grid = Table.grid(padding=(0, 1))
     for line in lines:
         grid.add_row(Text("!", "bold yellow"), Text(line))
-    for line in report.get("notes") or []:
+    for line in [*(report.get("notes") or []), *_augmentation(report)]:
         grid.add_row(Text("·", "dim"), Text(line))
     return grid if grid.row_count else None
+
+
+def _augmentation(report: Mapping[str, Any]) -> list[str]:
+    """What augmentation brought, and what was found to keep labels."""
+    lines = [
+        f"augmentation of {a['candidate']}: {augmentation_text(report['metric'], a)}"
+        for a in report.get("augmentation") or []
+        if a["value"] is not None
+    ]
+    return lines + [symmetry_text(one) for one in report.get("symmetries") or [] if one["keeps"]]
 
 
 def _next(report: Mapping[str, Any]) -> RenderableType:

@@ -72,6 +72,24 @@ def interval_texts(name: str, interval: Mapping[str, Any]) -> tuple[str, str]:
     return value_text(name, value, width), f"{value_text(name, low, width)} to {value_text(name, high, width)}"
 
 
+def augmentation_text(metric: str, one: Mapping[str, Any]) -> str:
+    """What augmentation brought a candidate: `+0.012 [0.004, 0.020] accuracy`, or why that is not known."""
+    if one["value"] is None:
+        return str(one["reason"])
+    width = None if one["low"] is None or one["high"] is None else one["high"] - one["low"] or None
+    value, low, high = (value_text(metric, one[k], width) for k in ("value", "low", "high"))
+    sign = "+" if one["value"] > 0 and not value.startswith("-") else ""
+    between = "" if width is None else f" [{low}, {high}]"
+    return f"{sign}{value}{between} {metric_title(metric)}"
+
+
+def symmetry_text(one: Mapping[str, Any]) -> str:
+    """Whether a change of images keeps labels: `left-right flips keep labels: accuracy 0.87 to 0.86`."""
+    name = one["name"] if one["name"].endswith("turns") else f"{one['name']} flips"
+    keeps = "keep labels" if one["keeps"] else "are not seen to keep labels"
+    return f"{name} {keeps}: {one['score']} {one['before']:.2f} to {one['after']:.2f}"
+
+
 def number_text(value: float) -> str:
     """A number of a table or a target: five digits, and no exponent below a billion."""
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.5g}"

@@ -119,7 +119,7 @@ def _observations(study: Study, trials: list[int]) -> tuple[np.ndarray, np.ndarr
     for ident in trials:
         values = study.trial(ident).values
         if study.max_epochs is None:
-            rows.append((ident, 1, study.score(values[-1] or 0.0)))
+            rows.append((ident, 1, study.score(study.value_of(study.trial(ident)) or 0.0)))
             continue
         best = np.minimum.accumulate([math.inf if v is None else study.score(v) for v in values])
         epochs = {2**k for k in range(12) if 2**k < len(values)} | {len(values)}

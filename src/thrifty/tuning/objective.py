@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -22,31 +23,58 @@ def is_generator(objective: Function) -> bool:
     return inspect.isgeneratorfunction(getattr(call, "func", call))
 
 
+def takes_repeat(objective: Function) -> bool:
+    """Whether it has a parameter `repeat`, to be told which run of its configuration it is."""
+    try:
+        return "repeat" in inspect.signature(objective).parameters
+    except (TypeError, ValueError):
+        return False
+
+
 @dataclass(frozen=True)
 class Objective:
     """A job's entry around the user's objective, which is a callable, or "FILE.py:FUNCTION" (or "module:function").
 
-    metrics: what the study is told, the first of them as the `value`.
-    arguments: `config`, `trial`, and for generators `from_epoch`, `until` and `folder`, where checkpoint.json says what
+    metrics: what the study is told, the first of them as the `value`. epochs: those that are told, by default all.
+    arguments: `config`, `trial`, `repeat` (from 0) where configurations are run repeatedly, and for
+    generators `from_epoch`, `until` and `folder`, where checkpoint.json says what
     was yielded last: {"epoch", "checkpoint", "values" {epoch: value}, "metrics" {epoch: what else was told}}. It is
     written before the epoch is reported, so that an epoch whose report was lost is not run again.
     """
 
     objective: Function | str
     metrics: tuple[str, ...]
+    epochs: tuple[int, ...] | None = None
 
     def __call__(self, arguments: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
         function: Function = resolve(self.objective) if isinstance(self.objective, str) else self.objective
-        if is_generator(function):
-            return self._epochs(function, arguments, channel)
+        repeat, gives_epochs = arguments.get("repeat"), is_generator(function)
+        if repeat is not None and takes_repeat(function):
+            function = functools.partial(function, repeat=repeat)
+        if gives_epochs:
+            return (self._epochs if repeat is None else self._whole)(function, arguments, channel)
         value, others = value_of(function(dict(arguments["config"])), self.metrics, arguments.get("trial"))
         return {"value": value, **({"metrics": others} if others else {})}
 
+    def _whole(self, function: Function, arguments: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
+        """One run of a generator, and the value of its last epoch; None when it was stopped before."""
+        quiet = _Quiet(channel)
+        kept = self._epochs(function, arguments, quiet)
+        last = quiet.last
+        if last is None or (last["epoch"] < int(arguments["until"]) and channel.should_stop()):
+            return {"value": None, **kept}
+        return {"value": last["value"], "metrics": last["metrics"], **kept}
+
     def _epochs(self, function: Function, arguments: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
         told, until = int(arguments["from_epoch"]), int(arguments["until"])
+
+        def report(epoch: int, value: float, others: Mapping[str, float]) -> None:
+            if self.epochs is None or epoch in self.epochs:
+                channel.report({"epoch": epoch, "value": value, "metrics": others})
+
         kept = Checkpoint.read(Path(arguments["folder"]))
         for epoch in range(told + 1, min(kept.epoch, until) + 1):  # what a process that was killed had no time to tell
-            channel.report({"epoch": epoch, "value": kept.values[epoch], "metrics": kept.metrics.get(epoch, {})})
+            report(epoch, kept.values[epoch], kept.metrics.get(epoch, {}))
             told = epoch
         epoch = kept.epoch
         if told >= until:
@@ -61,12 +89,23 @@ class Objective:
                     kept.epoch, kept.checkpoint = epoch, folder
                     kept.write()
                 if epoch > told:
-                    channel.report({"epoch": epoch, "value": value, "metrics": others})
+                    report(epoch, value, others)
                 if epoch >= until or channel.should_stop():
                     break
         finally:
             generator.close()
         return {"checkpoint": kept.checkpoint}
+
+
+class _Quiet:
+    """A channel that keeps the last report of an epoch to itself."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.cores, self.should_stop, self.seconds_left = channel.cores, channel.should_stop, channel.seconds_left
+        self.last: Mapping[str, Any] | None = None
+
+    def report(self, message: Mapping[str, Any]) -> None:
+        self.last = message
 
 
 @dataclass

@@ -38,7 +38,8 @@ def search(
 ) -> Generator[Event, None, None]:
     """Buys and runs until the policy stops, the clock is over or `budget` (trials, epochs) is spent; yields each event.
 
-    A budget in trials is, in a study with epochs, one in full trainings: their epochs are what is bounded.
+    A budget in trials is, in a study with epochs, one in full trainings: their epochs are what is bounded. With repeats
+    each run counts.
     Jobs report {"epoch", "value"}, and end with {"value", ...}: the rest of the result is kept as the trial's `extra`.
     Metrics of a study that has several are told beside the value, as "metrics" {name: number}.
     When the clock is over or the iterator is closed, running jobs are asked to stop, killed after the grace, and what
@@ -137,11 +138,17 @@ class _Loop:
         if self.budget is None:
             return False
         trials, epochs = self.budget.trials, self.budget.epochs
+        if trials is not None and self.study.repeats > 1:
+            return self.study.epochs_spent + len(self.study.running) + self.failed() >= trials
         if trials is not None and self.study.num_trials >= trials and self.study.max_epochs is None:
             return True
         if trials is not None and epochs is None and self.study.max_epochs is not None:
             epochs = trials * self.study.max_epochs  # a budget in trials is one in full trainings
         return epochs is not None and self.committed_epochs() >= epochs
+
+    def failed(self) -> int:
+        """Runs that gave no value."""
+        return sum(trial.state is State.FAILED for trial in self.study.trials)
 
     def committed_epochs(self) -> int:
         """Epochs spent and those that running trials were bought."""
@@ -197,6 +204,8 @@ class _Loop:
             study.skip(trial.id, running.dropped, extra, cost)
         elif ended.outcome not in ("done", "stopped"):
             study.fail(trial.id, f"{ended.outcome}: {ended.why}" if ended.why else ended.outcome, extra, cost)
+        elif study.repeats > 1 and told:
+            study.tell(trial.id, value, extra=extra, cost_seconds=cost)
         elif study.max_epochs is None and told:
             study.finish(trial.id, value, extra, cost)
         elif study.max_epochs is not None and self.has_epochs(running, value if told else None):

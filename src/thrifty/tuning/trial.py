@@ -25,7 +25,8 @@ OPEN = frozenset({State.WAITING, State.RUNNING, State.PAUSED})
 class Trial:
     """One configuration and what is known of it; a snapshot that never changes.
 
-    values: the metric after each epoch (None where it was not told), or the one value of a study without epochs.
+    values: the metric after each epoch (None where it was not told), or the one value of a study without epochs, or
+        that of each run where configurations are run repeatedly.
     until: the epoch up to which it is being run now, None when it is not running or there are no epochs.
     why: why it was bought, or why it failed or was skipped.
     inputs: ids of the trials that it uses (a teacher, an ensemble's members, the step before).
@@ -69,6 +70,7 @@ class Best:
     """The best value told so far, and the trial and epoch (from 1) that it belongs to.
 
     value: of the study's first metric. metrics: of all that is told, in a study of several metrics or with limits.
+    runs: how many the value is the mean of. error: the standard error of the mean, None while it is unknown.
     """
 
     trial: int
@@ -76,3 +78,5 @@ class Best:
     value: float
     epoch: int
     metrics: dict[str, float] = field(default_factory=dict)
+    runs: int = 1
+    error: float | None = None

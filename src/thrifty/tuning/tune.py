@@ -13,11 +13,14 @@ from thrifty.core.budget import Budget
 from thrifty.core.errors import ExternalError, UsageError
 from thrifty.core.events import Event
 from thrifty.core.interruption import Interruption, StoppableClock
+from thrifty.core.space import Space
 from thrifty.execution.job import Job, load_module, one_line, resolve
 from thrifty.execution.processes import ProcessExecutor
 from thrifty.execution.resources import usable_cores
+from thrifty.tuning.fidelity import Fidelity, hint, with_total
 from thrifty.tuning.metric import whole
 from thrifty.tuning.objective import Function, Objective, is_generator
+from thrifty.tuning.policies.named import SAMPLERS
 from thrifty.tuning.policy import Policy, Purchase
 from thrifty.tuning.search import search
 from thrifty.tuning.study import Study
@@ -42,6 +45,8 @@ def tune(
     direction: str | Sequence[str | None] | None = None,
     limits: Sequence[str] = (),
     max_epochs: int | None = None,
+    repeats: int = 1,
+    fidelity: str | None = None,
     workers: int = 1,
     folder: str | Path | None = None,
     policy: str | Policy = "auto",
@@ -63,6 +68,12 @@ def tune(
         limits the objective gives all of them in a dict.
     minutes, trials, epochs: the budget, at least one; with epochs a trial's worth is `max_epochs` of them.
     max_epochs: the epochs of a full trial, for a generator.
+    repeats: how often a configuration may be run, where the metric is noisy; its value is the mean. An objective with a
+        parameter `repeat` is told which run it is, from 0: a seed, or the number of a fold. A generator is run to
+        `max_epochs` each time, for the value of its last epoch.
+    fidelity: a parameter of the space that says how many epochs to train, such as "epochs" of [10, 20, 30]: a generator
+        is run once for each configuration of the others, to the largest, and scored at each of the values. It sees the
+        largest in its configuration. By default the policy is then a grid.
     workers: how many trials run at once; each gets its share of the cores.
     folder: where the study is kept. Called again with the same folder it goes on: the budget counts from the beginning.
     first: configurations to try first; parameters that one leaves out are drawn.
@@ -75,9 +86,9 @@ def tune(
     """
     study, interrupted = search_in_processes(
         objective, space, minutes=minutes, trials=trials, epochs=epochs, metric=metric, direction=direction,
-        limits=limits, max_epochs=max_epochs, workers=workers, folder=folder, policy=policy, seed=seed, first=first,
-        warm_start=warm_start, trial_seconds=trial_seconds, trial_memory_mb=trial_memory_mb, watch=watch,
-        started=started,
+        limits=limits, max_epochs=max_epochs, repeats=repeats, fidelity=fidelity, workers=workers, folder=folder,
+        policy=policy, seed=seed, first=first, warm_start=warm_start, trial_seconds=trial_seconds,
+        trial_memory_mb=trial_memory_mb, watch=watch, started=started,
     )  # fmt: skip
     if interrupted is not None:
         raise KeyboardInterrupt
@@ -105,6 +116,8 @@ def search_in_processes(
     first: Sequence[Mapping[str, Any]] = (),
     warm_start: Sequence[str | Path] = (),
     limits: Sequence[str] = (),
+    repeats: int = 1,
+    fidelity: str | None = None,
 ) -> tuple[Study, int | None]:
     """What `tune` does; gives the study, and the signal that ended the search early, if one did."""
     if minutes is None and trials is None and epochs is None:
@@ -112,27 +125,61 @@ def search_in_processes(
     budget = Budget(None if minutes is None else 60 * minutes, trials, epochs)
     workers = whole("workers", workers, 1)
     function = _function(objective)
+    passes: Fidelity | None = None
+    if fidelity is not None:
+        passes, space = _one_pass(fidelity, Space.of(space), function, policy, max_epochs, epochs, repeats)
+        first = [{n: v for n, v in config.items() if n != fidelity} for config in first]
+        policy, max_epochs = "grid" if policy == "auto" else policy, passes.last
+        if folder is not None:
+            passes.check_folder(Path(folder))
+    elif policy == "grid" and is_generator(function) and (said := hint(Space.of(space))) is not None:
+        print(said, file=sys.stderr)
     _check_kind(function, max_epochs, epochs)
+    repeats = whole("repeats", repeats, 1)
+    if repeats > 1 and epochs is not None:
+        raise UsageError("with repeats the budget is in trials= or minutes=; each run counts as a trial")
     with ExitStack() as stack:
         interruption = stack.enter_context(Interruption())
         clock = StoppableClock(budget.seconds, started, interruption)
         study = Study(
-            space, metric=metric, direction=direction, limits=limits, max_epochs=max_epochs, seed=seed, folder=folder,
-            policy=policy, first=first, warm_start=warm_start, clock=clock,
+            space, metric=metric, direction=direction, limits=limits, max_epochs=max_epochs if repeats == 1 else None,
+            repeats=repeats, seed=seed, folder=folder, policy=policy, first=first, warm_start=warm_start, clock=clock,
         )  # fmt: skip
         kept = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="thrifty-tune-")) if folder is None else folder
         )
         cores = max(1, usable_cores() // workers)
         executor = stack.enter_context(ProcessExecutor(cores * workers, log_folder=kept / "logs"))
-        made = _Jobs(objective, function, study.goals.names, kept / "trials", cores, trial_seconds, trial_memory_mb)
+        made = _Jobs(
+            objective, function, study.goals.names, kept / "trials", cores, trial_seconds, trial_memory_mb, repeats,
+            max_epochs, passes,
+        )  # fmt: skip
         counted = None if trials is None and epochs is None else Budget(None, trials, epochs)
         events = stack.enter_context(closing(search(study, study.policy, executor, made, clock, counted)))
         for event in events:
             if watch is not None:
                 watch(study, event)
             _check_failures(study, event)
+    if passes is not None:
+        print(passes.summary(study.trials), file=sys.stderr)
     return study, interruption.number
+
+
+def _one_pass(
+    name: str, space: Space, function: Function, policy: str | Policy, max_epochs: int | None, epochs: int | None,
+    repeats: int,
+) -> tuple[Fidelity, Space]:  # fmt: skip
+    """The fidelity and the space of the other parameters. Raises UsageError where one pass is not possible."""
+    fidelity, rest = Fidelity.of(name, space)
+    if not is_generator(function):
+        raise UsageError("a fidelity needs an objective that yields the metric after each epoch")
+    if policy != "auto" and policy not in SAMPLERS:
+        raise UsageError(f"with a fidelity each configuration runs to its end; policy is one of {', '.join(SAMPLERS)}")
+    if max_epochs not in (None, fidelity.last):
+        raise UsageError(f"max_epochs is {max_epochs}, and the largest {name} is {fidelity.last}; leave max_epochs out")
+    if epochs is not None or repeats > 1:
+        raise UsageError("with a fidelity the budget is in trials= or minutes=, and there are no repeats")
+    return fidelity, rest
 
 
 class _Jobs:
@@ -140,21 +187,29 @@ class _Jobs:
 
     def __init__(
         self, objective: Function | str, function: Function, metrics: tuple[str, ...], folder: Path, cores: int,
-        seconds: float | None, memory_mb: float | None,
+        seconds: float | None, memory_mb: float | None, repeats: int, max_epochs: int | None,
+        fidelity: Fidelity | None,
     ) -> None:  # fmt: skip
         if isinstance(objective, str):
             path, _, name = objective.rpartition(":")
             objective = f"{Path(path).resolve() if path.endswith('.py') else path}:{name}"
-        self.entry = Objective(objective, metrics)
+        self.entry = Objective(objective, metrics, None if fidelity is None else fidelity.values)
+        self.fidelity = fidelity
         self.preload = _preload(objective, function)
         self.folder, self.cores, self.seconds = folder, cores, seconds
         self.memory_bytes = None if memory_mb is None else int(1e6 * memory_mb)
         self.generator = is_generator(function)
+        self.repeats, self.last_epoch = repeats, max_epochs
 
     def __call__(self, trial: Trial, purchase: Purchase) -> Job:
-        arguments: dict[str, Any] = {"config": trial.config, "trial": trial.id}
+        config = trial.config if self.fidelity is None else with_total(trial.config, self.fidelity)
+        arguments: dict[str, Any] = {"config": config, "trial": trial.id}
+        folder, span = self.folder / str(trial.id), (trial.epoch, trial.until)
+        if self.repeats > 1:
+            arguments["repeat"] = trial.epoch
+            folder, span = folder / f"repeat-{trial.epoch}", (0, self.last_epoch)
         if self.generator:
-            arguments |= {"from_epoch": trial.epoch, "until": trial.until, "folder": str(self.folder / str(trial.id))}
+            arguments |= {"from_epoch": span[0], "until": span[1], "folder": str(folder)}
         return Job(
             arguments=arguments,
             function=self.entry,

@@ -1,59 +1,60 @@
-"""A tiny BERT with random weights, trained on and written as ONNX."""
+"""The network on tokens: what it looks at, and its files."""
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from thrifty.exporting.onnx import export_module
+from thrifty.models.networks.output import InUnits
 from thrifty.models.networks.text import TextNetwork
-from thrifty.models.weights import Weights
-
-pytest.importorskip("transformers")
 
 
-@pytest.fixture
-def weights(tmp_path: Path) -> Weights:
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=60, hidden_size=16, num_hidden_layers=3, num_attention_heads=4, intermediate_size=32,
-        max_position_embeddings=40,
-    )  # fmt: skip
-    BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "bert"
-    return Weights("text", "tiny", tmp_path, ("model.safetensors",), "here", "none")
-
-
-def batch() -> dict[str, torch.Tensor]:
-    ids = torch.from_numpy(np.random.default_rng(0).integers(1, 60, (8, 12)))
+def batch(num_rows: int = 8, length: int = 12) -> dict[str, torch.Tensor]:
+    ids = torch.randint(1, 60, (num_rows, length), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(ids)
-    for row in range(8):
+    for row in range(num_rows):
         mask[row, 3 + row :] = 0
+    mask[-1] = 0
     return {"ids": ids * mask, "mask": mask}
 
 
-def test_the_written_network_gives_the_same_scores_however_rows_are_padded(weights: Weights, tmp_path: Path) -> None:
-    network = TextNetwork(weights, 3, num_trained=2, dropout=0.0).eval()
-    torch.nn.init.normal_(network.head.weight)
-    network.to_units(5.0, 2.0)
-    exported = export_module(network, batch(), tmp_path / "network.onnx")
-    assert exported.route == "own"
-    assert exported.max_abs_difference < 1e-5
+def network(num_layers: int) -> TextNetwork:
+    torch.manual_seed(0)
+    return TextNetwork(60, 3, width=16, num_layers=num_layers, dropout=0.4).eval()
+
+
+@pytest.mark.parametrize("num_layers", [0, 2])
+def test_a_row_gives_the_same_alone_and_however_it_is_padded(num_layers: int) -> None:
+    made, rows = network(num_layers), batch()
     with torch.inference_mode():
-        padded = {name: torch.nn.functional.pad(value, (0, 9)) for name, value in batch().items()}
-        assert torch.allclose(network(**padded), network(**batch()), atol=1e-5)
+        scores = made(**rows)
+        padded = {name: torch.nn.functional.pad(value, (0, 9)) for name, value in rows.items()}
+        assert torch.allclose(made(**padded), scores, atol=1e-6)
+        padded["ids"][:, 12:] = 5  # which the mask hides
+        assert torch.allclose(made(**padded), scores, atol=1e-6)
+        for row in range(8):
+            alone = made(**{name: value[row : row + 1] for name, value in rows.items()})
+            assert torch.allclose(alone[0], scores[row], atol=1e-6)
+    assert scores.abs().max() < 10  # a row without any token too
 
 
-def test_only_the_upper_layers_are_trained_each_lower_one_more_slowly(weights: Weights) -> None:
-    network = TextNetwork(weights, 2, num_trained=2, dropout=0.1)
-    groups = network.parameter_groups(0.1)
-    grouped = {id(p) for group in groups for p in group["params"]}
-    assert grouped == {id(p) for p in network.parameters() if p.requires_grad}
-    assert [group["factor"] for group in groups[::2]] == [10.0, 1.0, 0.85]
-    assert [group["weight_decay"] for group in groups] == [0.1, 0.0] * 3
-    assert not any(p.requires_grad for p in network.body.encoder.embeddings.parameters())
-    assert not any(p.requires_grad for p in network.body.encoder.encoder.layer[0].parameters())
+def test_neighbours_count_with_layers_alone() -> None:
+    ids, mask = torch.tensor([[1, 2, 3], [3, 2, 1]]), torch.ones(2, 3, dtype=torch.long)
+    with torch.inference_mode():
+        for num_layers, same in ((0, True), (1, False)):
+            first, second = network(num_layers)(ids=ids, mask=mask)
+            assert torch.allclose(first, second, atol=1e-6) == same
+
+
+def test_tokens_hidden_in_the_middle_leave_the_last_ones_to_be_seen() -> None:
+    ids, mask = torch.tensor([[1, 2, 3, 4]]), torch.tensor([[1, 0, 0, 1]])
+    with torch.inference_mode():
+        scores = network(0)(ids=ids, mask=mask)
+        assert torch.allclose(scores, network(0)(ids=torch.tensor([[1, 4]]), mask=torch.ones(1, 2).long()), atol=1e-6)
+
+
+@pytest.mark.parametrize("num_layers", [0, 1])
+def test_it_is_written_as_onnx_for_any_length_in_the_targets_units_too(tmp_path: Path, num_layers: int) -> None:
+    made = InUnits(network(num_layers), 5.0, 2.0)
+    assert export_module(made, batch(), tmp_path / "network.onnx").max_abs_difference < 1e-5

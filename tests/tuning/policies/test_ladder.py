@@ -133,3 +133,51 @@ def test_a_trial_that_is_overdue_is_expected_to_go_on_for_a_while():
     one.start({"candidate": "cheap"}, extra={"started_seconds": 0.0})
     assert View(policy, one, clock(1000.0, 0.2)).running_seconds_left() == pytest.approx(0.8)
     assert View(policy, one, clock(1000.0, 100.0)).running_seconds_left() == pytest.approx(30.0)
+
+
+AUGMENTED = Arm(
+    "augmented", {"model.x": Float(0, 1), "training.a": Float(0, 1)}, seconds=1.0, skill=0.5, spread=0.1,
+    first={"model.x": 0.5, "training.a": 0.4}, contrast={"training.a": 0.0},
+)  # fmt: skip
+
+
+def told_by_contrasts(one):
+    return [t for t in one.trials if "contrast_of" in t.extra]
+
+
+def test_the_best_trial_is_repeated_without_what_its_contrast_switches_off():
+    policy, one = ladder(BASE, AUGMENTED), study()
+    run(policy, one, 1000.0, {"baseline": 0.1, "augmented": 0.5})
+    (contrast,) = told_by_contrasts(one)
+    of = one.trial(contrast.extra["contrast_of"])
+    assert contrast.config == {**of.config, "training.a": 0.0}
+    assert of.config.get("training.a", 0.4) > 0
+
+
+def test_a_contrast_that_costs_too_much_is_not_bought():
+    policy, one = ladder(BASE, AUGMENTED), study()
+    run(policy, one, 12.0, {"baseline": 0.1, "augmented": 0.5})
+    assert len(one.trials) > 2
+    assert not told_by_contrasts(one)
+
+
+def told(one, *trials):
+    """Buys and finishes trials (candidate, value) of a second each."""
+    for name, value in trials:
+        proposal = one.buy(Purchase(config={"candidate": name}))
+        one.finish(proposal.trial, value, cost_seconds=1.0)
+
+
+def test_an_arm_that_does_without_needs_no_contrast():
+    off = Arm("off", {"training.a": Float(0, 1)}, 1.0, 0.5, 0.1, {"training.a": 0.0}, contrast={"training.a": 0.0})
+    policy, one = ladder(BASE, off), study()
+    told(one, ("baseline", 0.1), ("off", 0.5))
+    assert "contrast_of" not in policy.decide(one, clock(100.0, now=60.0)).extra
+
+
+def test_from_half_of_the_time_on_a_cheap_contrast_comes_before_the_search_is_through():
+    policy, one = ladder(BASE, AUGMENTED), study()
+    told(one, ("baseline", 0.1), ("augmented", 0.5))
+    assert "contrast_of" not in policy.decide(one, clock(100.0, now=10.0)).extra
+    assert policy.decide(one, clock(100.0, now=60.0)).extra["contrast_of"] == one.trials[-1].id
+    assert "contrast_of" not in policy.decide(one, clock(19.0, now=10.0)).extra

@@ -16,8 +16,8 @@ PYTORCH = ("thrifty.engines.pytorch:fit", ("thrifty.engines.pytorch",))
 
 NAMES = (
     "baseline", "linear", "trees", "kernel", "heads", "linear_pretrained", "heads_pretrained", "trees_pretrained",
-    "table_network", "text_network", "image_network", "image_finetune", "audio_network", "audio_finetune",
-    "fusion_network",
+    "table_network", "text_network", "text_finetune", "image_network", "image_finetune", "audio_network",
+    "audio_finetune", "fusion_network",
 )  # fmt: skip
 
 

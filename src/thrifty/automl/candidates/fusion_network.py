@@ -26,7 +26,7 @@ def recipe(facts: Facts) -> Recipe:
     batch = 128 if facts.num_rows >= 10_000 else 64 if facts.num_rows >= 1000 else 32
     training = Training(
         epochs=15, batch_size=batch, learning_rate=2e-3, weight_decay=0.05, label_smoothing=0.05, augmentation=0.3,
-        patience=6,
+        patience=6, symmetries=facts.symmetries,
     )  # fmt: skip
     blocks = blocks_of(facts)
     model = FusionNetwork(image_size=image_network.size(facts) if facts.num_images else 32)

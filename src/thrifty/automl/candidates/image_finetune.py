@@ -30,6 +30,7 @@ def recipe(facts: Facts) -> Recipe:
     training = Training(
         epochs=8 if facts.num_rows >= 5000 else 16, batch_size=32 if facts.num_rows >= 500 else 16,
         learning_rate=1e-3, weight_decay=0.02, label_smoothing=0.05, augmentation=0.3, patience=4,
+        symmetries=facts.symmetries,
     )  # fmt: skip
     return Recipe(Preparation(image_size=size(facts)), ImageFinetune(), training)
 

@@ -22,7 +22,7 @@ def unfit(facts: Facts) -> str | None:
 
 def recipe(facts: Facts) -> Recipe:
     batch = 128 if facts.num_rows >= 5000 else 64 if facts.num_rows >= 1000 else 32
-    training = Training(epochs=60 if facts.num_rows >= 5000 else 100, batch_size=batch)
+    training = Training(epochs=60 if facts.num_rows >= 5000 else 100, batch_size=batch, symmetries=facts.symmetries)
     return Recipe(Preparation(("image",), image_size=size(facts)), ImageNetwork(), training)
 
 

@@ -78,8 +78,9 @@ def _answer(report: Mapping[str, Any]) -> Markup:
         tag("div", number_text(best["value"]) if best else "none", class_="big"),
         tag("p", f"trial {best['trial']}{at}" if best else _none(report), class_="soft"),
         tag("p", _beside(report), class_="soft") if best and best["metrics"] else None,
+        tag("p", _repeated(best), class_="soft") if best and report["repeats"] > 1 else None,
         tag("p", "The best of many values is a little luckier than a new run of it will be.", class_="soft")
-        if best
+        if best and report["repeats"] == 1
         else None,
         class_="panel score",
     )
@@ -88,6 +89,11 @@ def _answer(report: Mapping[str, Any]) -> Markup:
         [tag("div", table(["best configuration", "value"], config, numeric=(1,)), class_="wide")] if config else []
     )
     return tag("div", score, tag("div", inside, _facts(report), class_="panel facts"), class_="answer", id="answer")
+
+
+def _repeated(best: Mapping[str, Any]) -> str:
+    error = "" if best["error"] is None else f" ± {number_text(best['error'])} (standard error)"
+    return f"mean of {count_text(best['runs'], 'run')}{error}; chosen by the upper end of what its mean may be"
 
 
 def _none(report: Mapping[str, Any]) -> str:
@@ -138,10 +144,12 @@ def _trials(report: Mapping[str, Any]) -> Markup | None:
     names = list(dict.fromkeys(name for t in ranked for name in t["config"]))
     epochs = [] if report["max_epochs"] is None else ["epochs"]
     others = [n for n in ranked[0]["metrics"] if n != report["metric"]]
-    head = ["trial", metric_title(report["metric"]), *map(metric_title, others), *epochs, "seconds", *names]
+    runs = ["±", "runs"] if report["repeats"] > 1 else []
+    head = ["trial", metric_title(report["metric"]), *runs, *map(metric_title, others), *epochs, "seconds", *names]
     rows = [
         [
-            str(t["trial"]), number_text(t["value"]), *(number_text(t["metrics"][n]) for n in others),
+            str(t["trial"]), number_text(t["value"]), *(_runs(t) if runs else ()),
+            *(number_text(t["metrics"][n]) for n in others),
             *([str(t["epochs"])] if epochs else []),
             f"{t['cost_seconds']:,.1f}", *(_plain(t["config"][n]) if n in t["config"] else "–" for n in names),
         ]
@@ -149,6 +157,12 @@ def _trials(report: Mapping[str, Any]) -> Markup | None:
     ]  # fmt: skip
     lead = f"The best {len(ranked)} of {count_text(report['num_trials'], 'trial')}; all are in report.json."
     return section("trials", "The best trials", table(head, rows, numeric=range(len(head))), lead=lead)
+
+
+def _runs(trial: Mapping[str, Any]) -> list[str]:
+    """The standard error of a trial's mean, and of how many runs it is."""
+    error = trial["standard_error"]
+    return ["–" if error is None else number_text(error), str(len(trial["values"]))]
 
 
 def _failures(report: Mapping[str, Any]) -> Markup | None:

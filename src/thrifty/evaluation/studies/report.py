@@ -13,6 +13,7 @@ from typing import Any
 from thrifty.core.events import Event
 from thrifty.core.version import VERSION
 from thrifty.execution.resources import machine
+from thrifty.tuning.policies.racing import Racing
 from thrifty.tuning.policy import Policy
 from thrifty.tuning.scalarisation import Scalarised
 from thrifty.tuning.study import Study
@@ -41,6 +42,7 @@ def build(study: Study, folder: Path, command: Sequence[str] = ()) -> dict[str, 
         "metric": study.metric,
         "direction": study.direction,
         "max_epochs": study.max_epochs,
+        "repeats": study.repeats,
         "seed": study.seed,
         "policy": type(_policy(study)).__name__,
         "space": None if study.space is None else study.space.to_json(),
@@ -74,6 +76,7 @@ def _trial(study: Study, trial: Trial, when: tuple[float, float] | None) -> dict
         "keeps_limits": study.keeps_limits(trial),
         "epochs": None if study.max_epochs is None else trial.epoch,
         "values": list(trial.values),
+        "standard_error": study.error_of(trial),
         "cost_seconds": round(trial.cost_seconds, 3),
         "started_seconds": when[0] if when else None,
         "ended_seconds": when[1] if when else None,
@@ -96,8 +99,11 @@ def _from_events(study: Study) -> tuple[dict[int, tuple[float, float]], float, s
 
 
 def _steps(study: Study) -> list[dict[str, Any]]:
-    """Each improvement of the best value: the trial, and what had been spent by then; none with several metrics."""
-    if len(study.goals.metrics) > 1:
+    """Each improvement of the best value: the trial, and what had been spent by then.
+
+    None with several metrics or repeats.
+    """
+    if len(study.goals.metrics) > 1 or study.repeats > 1:
         return []
     steps: list[dict[str, Any]] = []
     best, epochs, epoch_of = math.inf, 0, dict[int, int]()
@@ -127,8 +133,8 @@ def _best_told(study: Study, event: Event) -> float | None:
 
 
 def _policy(study: Study) -> Policy:
-    """The policy that the user chose, which may be asked about one number for several metrics."""
-    return study.policy.policy if isinstance(study.policy, Scalarised) else study.policy
+    """The policy that the user chose, which may be asked about one number for several metrics, or about means."""
+    return study.policy.policy if isinstance(study.policy, (Scalarised, Racing)) else study.policy
 
 
 def _importance(found: Any) -> dict[str, Any]:

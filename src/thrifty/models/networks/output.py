@@ -9,6 +9,7 @@ class InUnits(nn.Module):
     def __init__(self, network: nn.Module, mean: float, scale: float) -> None:
         super().__init__()
         self.network, self.mean, self.scale = network, mean, scale
+        self.free_axes = getattr(network, "free_axes", {})
 
     def forward(self, **inputs: Tensor) -> Tensor:
         scores_NK: Tensor = self.network(**inputs)

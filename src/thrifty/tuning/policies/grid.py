@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from thrifty.tuning.study import Study
 
 
+POINTS = 5  # values of each float, and of ints that have many
+
+
 class Grid:
     """Lists a space whose floats, and ints of many values, have `points` values each, their ends among them."""
 
     name = "grid"
 
-    def __init__(self, points: int = 5) -> None:
+    def __init__(self, points: int = POINTS) -> None:
         if not isinstance(points, int) or points < 1:
             raise UsageError(f"a grid's points are {points!r}; they must be a whole number of at least 1")
         self.points = points
@@ -35,12 +38,13 @@ def grid_of(space: Space, points: int) -> Space:
     """The space with at most `points` values for each number."""
     entries = {}
     for name, entry in space.entries.items():
-        chosen = Choice(*_values(space[name], points))
+        chosen = Choice(*values_of(space[name], points))
         entries[name] = When(chosen, dict(entry.conditions)) if isinstance(entry, When) else chosen
     return Space(entries, space.constraints)
 
 
-def _values(domain: Domain, points: int) -> list[Any]:
+def values_of(domain: Domain, points: int) -> list[Any]:
+    """The values of a parameter in a grid."""
     if isinstance(domain, Choice):
         return list(domain.options)
     if isinstance(domain, Int) and domain.high - domain.low < points:

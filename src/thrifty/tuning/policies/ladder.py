@@ -19,6 +19,7 @@ from thrifty.core.budget import Clock
 from thrifty.core.seeds import generator
 from thrifty.core.space import Domain
 from thrifty.tuning.policies.arm import propose
+from thrifty.tuning.policies.contrast import contrast
 from thrifty.tuning.policy import Purchase, Stop, Wait
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
@@ -40,7 +41,8 @@ class Arm:
 
     seconds: prior wall clock of a trial. skill, spread: prior mean and standard deviation of its skill.
     first: the values of its first configuration, by path. cores: cores that a trial takes. elastic: a trial
-    costs what it is allotted, told it as `seconds_path`.
+    costs what it is allotted, told it as `seconds_path`. contrast: values, by path, that switch off what is to be known
+    the worth of: a trial of the best configuration with them tells it.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Arm:
     elastic: bool = False
     overhead_seconds: float = 0.0
     seconds_path: str = "training.seconds"
+    contrast: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,9 @@ class Ladder:
         view = View(self, study, clock)
         offers = sorted((o for o in map(view.offer, self.arms.values()) if o), key=lambda o: -o.rate)
         worthy = [offer for offer in offers if offer.gain >= view.least_gain or (offer.first and view.best is None)]
+        telling = contrast(view, self.arms, idle=not worthy, free_cores=self.free_cores())
+        if telling is not None:
+            return telling
         if not worthy:
             if view.running:
                 return Wait()
@@ -117,7 +123,7 @@ class Ladder:
         dropped = []
         for trial in view.running:
             curve = [view.skill(value) for value in trial.values]
-            if len(curve) < 4 or view.share_done(trial) < 0.5:
+            if "contrast_of" in trial.extra or len(curve) < 4 or view.share_done(trial) < 0.5:
                 continue
             slope = max(0.0, max(curve) - max(curve[: max(1, len(curve) * 2 // 3)]))
             if max(curve) + 3 * slope + 0.05 < view.best:
