@@ -19,7 +19,7 @@ from thrifty.tuning.scalarisation import Scalarised
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
 
-LEARNING = ("FreezeThaw",)  # policies with a model of curves or values
+LEARNING = ("FreezeThaw", "Bayesian")  # policies with a model of curves or values
 
 
 def build(study: Study, folder: Path, command: Sequence[str] = ()) -> dict[str, Any]:

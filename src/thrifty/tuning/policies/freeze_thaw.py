@@ -11,14 +11,12 @@ late epochs rule (https://arxiv.org/abs/2404.16795), and is one of two kinds:
 
 The model's own variances say how often which. A share of the epochs goes to random trials run to a random depth, which
 guards against curves that cross late.
-
-In a study without epochs a trial is one step, and what is left is Bayesian optimization by expected improvement.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -26,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thrifty.core.budget import Clock
-from thrifty.core.errors import MissingExtraError
+from thrifty.core.errors import MissingExtraError, UsageError
 from thrifty.core.seeds import generator
 from thrifty.tuning.curves import CurveModel, Points, expected_improvement
 from thrifty.tuning.encoding import Encoding
@@ -74,11 +72,8 @@ def levels_of(last: int, growth: float) -> list[int]:
     return levels
 
 
-WITHOUT_EPOCHS = Settings(explored=0.0, random=0.05, start=8)
-
-
 class FreezeThaw:
-    """The policy by a model of curves, or of values. Raises MissingExtraError without scipy."""
+    """The policy by a model of curves. Raises MissingExtraError without scipy, UsageError in a study without epochs."""
 
     takes_new_scores = True
 
@@ -95,10 +90,7 @@ class FreezeThaw:
         seen = self._seen
         seen.observe(study)
         rng = generator(study.seed, "freeze-thaw", study.num_proposals)
-        decision = seen.unfinished() or self._next(study, seen, rng)
-        if study.max_epochs is None and isinstance(decision, Purchase):
-            return replace(decision, until=None)
-        return decision
+        return seen.unfinished() or self._next(study, seen, rng)
 
     def _next(self, study: Study, seen: _Seen, rng: np.random.Generator) -> Decision:
         if seen.explored < self.settings.explored * (study.epochs_spent + seen.last):
@@ -147,7 +139,9 @@ class _Seen:
 
     def __init__(self, study: Study, settings: Settings) -> None:
         self.encoding = Encoding(space_of(study))
-        self.last = study.max_epochs or 1
+        if study.max_epochs is None:
+            raise UsageError("the policy freeze-thaw needs epochs; give the study max_epochs")
+        self.last = study.max_epochs
         self.levels = levels_of(self.last, settings.growth)
         self.num_fitted = 0
         self._settings_S: np.ndarray | None = None
