@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 import time
 from dataclasses import dataclass
 
@@ -55,23 +55,21 @@ def pace_of(trial: Trial, inputs: Inputs, network: nn.Module, places: np.ndarray
 def _row_seconds(network: nn.Module, inputs: Inputs, precision: Precision) -> float:
     """Seconds to predict a row: by a few after a few, by more of them where these took no time to speak of.
 
-    The least of several times counts: what else runs on the machine may make any of them ten times as long.
+    The middle of several times counts: what else runs on the machine may make any one of them ten times as long.
     """
     predict(network, inputs, inputs.every[:1], precision)
-    started, seconds = time.monotonic(), math.inf
+    started = time.monotonic()
     for most in (FEW_ROWS, MORE_ROWS):
         some = inputs.every[:: max(1, len(inputs.every) // most)][:most]
-        took = math.inf
-        for _ in range(NUM_TIMES):
+        times: list[float] = []
+        while len(times) < NUM_TIMES and (not times or time.monotonic() - started < MEASURE_SECONDS):
             began = time.monotonic()
             predict(network, inputs, some, precision)
-            took = min(took, time.monotonic() - began)
-            if time.monotonic() - started > MEASURE_SECONDS:
-                break
-        seconds = min(seconds, took / len(some))
+            times.append(time.monotonic() - began)
+        took = statistics.median(times)
         if took > 0.1 or time.monotonic() - started > MEASURE_SECONDS:
             break
-    return seconds
+    return took / len(some)
 
 
 def end_seconds_of(trial: Trial, network: nn.Module, pace: Pace, round_: Round | None) -> float:
