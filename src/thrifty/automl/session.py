@@ -24,7 +24,7 @@ from thrifty.core.seeds import derive
 from thrifty.data.dataset import Dataset
 from thrifty.evaluation.decisions import probabilities_of
 from thrifty.evaluation.findings import SymmetryFinding
-from thrifty.evaluation.metrics import CLASSES_ALIKE, METRICS, positive_of, scorer
+from thrifty.evaluation.metrics import METRICS, positive_of, scorer
 from thrifty.execution.job import Job
 from thrifty.execution.processes import ProcessExecutor
 from thrifty.recipe import to_json
@@ -34,8 +34,7 @@ from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
 
 FIRST_MODEL_SECONDS = 2.0
-LOG_LOSS_SHARE = 0.2  # of the log loss, in what models are chosen by where the metric counts answers alone
-CLASSES_ALIKE_SHARE = 1.0  # and where it counts classes alike, for it rests on the few rows of the rare ones
+LOG_LOSS_SHARE = 1.0  # of the log loss, in what models are chosen by where the metric counts answers alone
 
 Watch = Callable[[dict[str, Any]], None]
 
@@ -128,8 +127,7 @@ class Session:
         if METRICS[self.metric].needs != "labels":
             return lambda outputs: sign * of(outputs)
         log_loss = scorer("log_loss", self.task, y, None, weights, self.positive)
-        share = CLASSES_ALIKE_SHARE if self.metric in CLASSES_ALIKE else LOG_LOSS_SHARE
-        return lambda outputs: of(outputs) - share * log_loss(outputs)
+        return lambda outputs: of(outputs) - LOG_LOSS_SHARE * log_loss(outputs)
 
     def cache_folder(self) -> Path:
         """Where computed features are kept: for later runs too, or with --no-cache for this one alone."""

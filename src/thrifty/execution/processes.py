@@ -31,6 +31,9 @@ START_SECONDS = 120.0
 ANSWER_SECONDS = 15.0
 """A server that has not done what is due after so much more time is taken to hang, and ended with its jobs."""
 LOOK_SECONDS = 0.5
+SPINS = "10000"
+"""Of GNU OpenMP before a waiting thread sleeps. By default it holds its core for milliseconds, which makes small
+networks many times slower beside busy processes."""
 BOOT = (
     "import sys, json; settings = json.loads(sys.argv[1]); sys.path[:] = settings['path']; "
     "from thrifty.execution.server import main; main(settings)"
@@ -328,7 +331,7 @@ def _start_server(preload: tuple[str, ...], log: BinaryIO) -> _Server:
             stderr=log,
             pass_fds=[theirs.fileno()],
             start_new_session=True,  # Ctrl-C in the terminal goes to the coordinator alone
-            env={"PYTHONHASHSEED": "0", **os.environ, **threads},
+            env={"PYTHONHASHSEED": "0", "GOMP_SPINCOUNT": SPINS, **os.environ, **threads},
         )
     return _Server(preload, process, ours, log, time.monotonic())
 
