@@ -47,6 +47,7 @@ def html(report: Mapping[str, Any]) -> str:
         report["version"],
         _header(report),
         _answer(report),
+        _schedule(report),
         plots.front(report),
         _again(report),
         plots.bought(report),
@@ -89,6 +90,24 @@ def _answer(report: Mapping[str, Any]) -> Markup:
         [tag("div", table(["best configuration", "value"], config, numeric=(1,)), class_="wide")] if config else []
     )
     return tag("div", score, tag("div", inside, _facts(report), class_="panel facts"), class_="answer", id="answer")
+
+
+def _schedule(report: Mapping[str, Any]) -> Markup | None:
+    """How the best trial was trained, where it began from another one."""
+    parts = report["lineage"]
+    if not parts:
+        return None
+    names = list(dict.fromkeys(name for part in parts for name in part["config"]))
+    rows = [
+        [
+            f"{part['from_epoch'] + 1} to {part['until_epoch']}", str(part["trial"]),
+            *(_plain(part["config"][n]) if n in part["config"] else "–" for n in names),
+        ]
+        for part in parts
+    ]  # fmt: skip
+    lead = "Its configuration changed on the way: each part began from the checkpoint of the one before."
+    head = ["epochs", "trial", *names]
+    return section("schedule", "How the best was trained", table(head, rows, numeric=range(len(head))), lead=lead)
 
 
 def _repeated(best: Mapping[str, Any]) -> str:
