@@ -210,7 +210,8 @@ def test_objectives_that_cannot_be_gone_on_with_are_said(file, place):
         thrifty.tune(f"{file}:without", SPACE, trials=4, policy=Pbt(interval=2), max_epochs=8)
     with pytest.raises(thrifty.UsageError, match=r"trial 0 yielded no checkpoint after epoch 2"):
         thrifty.tune(f"{file}:sparse", SPACE, trials=4, policy=Pbt(interval=2), max_epochs=8)
-    with thrifty.tune(f"{file}:sparse", SPACE, epochs=90, policy=Pbt(size=6, interval=4), max_epochs=16) as study:
+    with thrifty.tune(f"{file}:sparse", SPACE, trials=5, policy=Pbt(size=6, interval=4), max_epochs=16) as study:
+        assert study.epochs_spent == 5 * 16
         check(study, place, again=10**6)
     with pytest.raises(thrifty.ExternalError, match=r"the shapes differ.*Pbt\(fixed"):
         thrifty.tune(f"{file}:unwilling", SPACE, epochs=900, policy=Pbt(size=6, interval=1), max_epochs=12)

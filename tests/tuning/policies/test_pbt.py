@@ -3,6 +3,8 @@
 import math
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,6 +136,39 @@ def test_an_epoch_of_a_parent_is_neither_spent_nor_known_again() -> None:
     ]
     with pytest.raises(UsageError, match="asked for 1 more epoch"):
         study.tell(child.trial, [1.0] * 9)
+
+
+def test_a_trial_begins_from_an_epoch_that_its_parent_has_had() -> None:
+    study = Study(LINE, metric="loss", max_epochs=4, policy="random")
+    study.tell(study.ask().trial, [1.0, 2.0])
+    for wrong in (Parent(0, 3), Parent(0, 0), Parent(1, 1)):
+        with pytest.raises(UsageError, match=r"no epoch|no trial"):
+            study.start({"x": 0.5}, parent=wrong)
+    with pytest.raises(UsageError, match="cannot run to epoch 1"):
+        study.start({"x": 0.5}, parent=Parent(0, 2), until=1)
+    child = study.start({"x": 0.5}, parent=Parent(0, 2))
+    assert not study.seen({"x": 0.5})  # nobody has trained it from the beginning
+    study.pause(child)
+    assert (study.trial(child).state, study.trial(child).epoch) == (State.WAITING, 2)
+    assert study.enqueue({"x": 0.5}) != child
+
+
+@pytest.mark.parametrize("policy", ["random", "asha", "hyperband", "median", "freeze-thaw", "pbt+sobol", "optuna-tpe"])
+def test_another_policy_goes_on_with_children(policy: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"metric": "loss", "max_epochs": 8, "folder": tmp_path}
+    with Study(MIXED, policy="pbt", **options) as study:
+        for _ in range(30):
+            answer(study, study.ask())
+        children = [trial.id for trial in study.trials if trial.parent is not None]
+        for _ in range(30):  # some are handed out and never told
+            if study.ask().parent is not None and len(children) > 1:
+                break
+        trials = study.trials
+    with Study(MIXED, policy=policy, **options) as study:
+        assert [trial.parent for trial in study.trials] == [trial.parent for trial in trials]
+        assert study.epochs_spent == sum(v is not None for trial in trials for v in trial.values)
+        for _ in range(25):
+            answer(study, study.ask())
 
 
 SPACE = Space(
