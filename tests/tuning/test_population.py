@@ -33,7 +33,8 @@ def epochs(config, path):
         time.sleep(float(os.environ.get("SLOW", "0")))
         with (PLACE / "log").open("a") as log:
             log.write(json.dumps(path) + "\\n")
-        yield path, {"loss": sum(abs(math.log10(x) + 2) for x in path) / len(path) + 1 / len(path)}
+        loss = sum(abs(math.log10(x) + 2) for x in path) / len(path) + 1 / len(path)
+        yield path, {"loss": loss, "total": sum(path)}
 
 def fresh(config, checkpoint):
     '''A new folder after each epoch.'''
@@ -51,8 +52,12 @@ def overwriting(config, checkpoint):
         yield told, folder
 
 def removing(config, checkpoint):
-    '''Yields single files, and removes the last one at the next epoch.'''
+    '''Yields single files, and removes the last one at the next epoch. A child says when it begins, and waits.'''
     last = checkpoint
+    if checkpoint and "begun-from" in checkpoint:
+        with (PLACE / "begun").open("a") as begun:
+            begun.write(checkpoint + "\\n")
+        time.sleep(float(os.environ.get("WAIT", "0")))
     path = json.loads(Path(checkpoint).read_text()) if checkpoint else []
     for path, told in epochs(config, path):
         file = Path(tempfile.mkdtemp(dir=PLACE)) / "path.json"
@@ -170,30 +175,44 @@ def test_children_begin_from_their_parents_checkpoint_whatever_becomes_of_that(f
 
 
 def test_one_worker_decides_and_finds_the_same_twice_and_in_parts(file, place, tmp_path):
-    options = {"max_epochs": 30, "policy": Pbt(size=4, interval=5), "seed": 4}
+    options = {"max_epochs": 30, "policy": Pbt(size=4, interval=3), "seed": 4}
 
     def seen(study):
         return [(t.config, t.parent, t.values, t.inputs, t.extra.get("replaces")) for t in study.trials]
 
-    whole = thrifty.tune(f"{file}:fresh", SPACE, epochs=100, **options)
-    again = thrifty.tune(f"{file}:fresh", SPACE, epochs=100, **options)
+    whole = thrifty.tune(f"{file}:fresh", SPACE, epochs=70, **options)
+    again = thrifty.tune(f"{file}:fresh", SPACE, epochs=70, **options)
     assert any(trial.parent for trial in whole.trials)
     assert seen(whole) == seen(again)
-    for epochs in (31, 77, 100):
+    for epochs in (31, 70):
         with thrifty.tune(f"{file}:fresh", SPACE, epochs=epochs, folder=tmp_path / "parts", **options) as study:
             assert study.epochs_spent == epochs
     assert seen(whole) == seen(study)
     assert [t.state for t in whole.trials] == [t.state for t in study.trials]
 
 
+def test_several_metrics_with_limits_have_children_too(file, place):
+    study = thrifty.tune(
+        f"{file}:removing", SPACE, epochs=80, max_epochs=9, policy=Pbt(size=5, interval=3), metric=["loss", "total"],
+        direction=["minimize", "minimize"], limits=["total <= 3"], workers=2,
+    )  # fmt: skip
+    check(study, place)
+    assert all(point.metrics["total"] <= 3 for point in study.front)
+    assert all(
+        len(t.others["total"]) == len(t.values) and t.others["total"][: t.parent.epoch] == (None,) * t.parent.epoch
+        for t in study.trials
+        if t.parent and t.values
+    )
+
+
 def test_failures_nan_and_timeouts_of_members_are_outcomes(file, place):
     study = thrifty.tune(
-        f"{file}:fragile", SPACE, epochs=90, max_epochs=12, policy=Pbt(size=6, interval=2), seed=3, workers=2,
+        f"{file}:fragile", SPACE, epochs=60, max_epochs=12, policy=Pbt(size=6, interval=3), seed=3, workers=2,
         trial_seconds=1.0,
     )  # fmt: skip
     failed = [trial for trial in study.trials if trial.state is State.FAILED]
     assert {"it broke" in t.why for t in failed} == {True, False}
-    assert study.epochs_spent == 90
+    assert study.epochs_spent == 60
     replaced = {trial.extra.get("replaces") for trial in study.trials}
     assert sum(trial.id in replaced for trial in failed) >= len(failed) - 2
     check(study, place, again=2 * len(failed))  # one that gave NaN may be in its next epoch when it is stopped
@@ -217,34 +236,69 @@ def test_objectives_that_cannot_be_gone_on_with_are_said(file, place):
         thrifty.tune(f"{file}:unwilling", SPACE, epochs=900, policy=Pbt(size=6, interval=1), max_epochs=12)
 
 
-def command(place: Path, *words: str) -> subprocess.Popen[str]:
+def command(place: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "thrifty", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PLACE": str(place), "SLOW": "0.02"},
+        env={**os.environ, "PLACE": str(place), **environment},
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("objective", ["fresh", "removing"])
-def test_a_study_of_four_workers_goes_on_after_kills_and_pays_for_no_epoch_twice(file, place, tmp_path, objective):
-    out, space, log = tmp_path / "run", tmp_path / "space.yaml", place / "log"
+def lines(file: Path) -> int:
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+@pytest.mark.slow
+def test_one_worker_decides_the_same_through_kills(file, place, tmp_path):
+    (tmp_path / "whole").mkdir()
+    space = tmp_path / "space.yaml"
     space.write_text(SPACE.to_yaml())
-    words = ["tune", f"{file}:{objective}", "--space", str(space), "--policy", "pbt", "--epochs", "260"]
-    process = command(place, *words, "--max-epochs", "20", "--workers", "4", "--out", str(out))
-    kills = 6
-    for kill in range(kills):
-        seen = len(run(place)) if log.exists() else 0
-        until = time.monotonic() + 20
-        while time.monotonic() < until and (not log.exists() or len(run(place)) < seen + 25 + 3 * kill):
-            time.sleep(0.003 * (kill + 1))
+    words = ["tune", f"{file}:fresh", "--space", str(space), "--policy", "pbt", "--epochs", "130", "--max-epochs", "20"]
+    assert command(tmp_path / "whole", *words, "--out", str(tmp_path / "a")).wait() == 0
+    process = command(place, *words, "--out", str(tmp_path / "b"), SLOW="0.01")
+    for count in (30, 7, 51):
+        seen, until = lines(place / "log"), time.monotonic() + 20
+        while time.monotonic() < until and lines(place / "log") < seen + count:
+            time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        process = command(place, "resume", str(out), "--json")
+        process = command(place, "resume", str(tmp_path / "b"))
+    assert process.wait() == 0
+    whole, parts = (
+        [(t.config, t.parent, t.values, t.state, t.extra.get("replaces")) for t in Study.look(tmp_path / at).trials]
+        for at in "ab"
+    )
+    assert any(parent for _, parent, *_ in whole)
+    assert whole == parts
+
+
+@pytest.mark.parametrize(
+    ("objective", "moment", "more", "environment"),
+    [
+        pytest.param("fresh", "log", (25, 40, 31, 2, 60), {"SLOW": "0.02"}, marks=pytest.mark.slow),
+        ("removing", "begun", (1, 3, 2, 1, 5), {"SLOW": "0.02", "WAIT": "0.3"}),  # before a child's first checkpoint
+    ],
+)
+def test_a_study_of_four_workers_goes_on_after_kills_and_pays_for_no_epoch_twice(
+    file, place, tmp_path, objective, moment, more, environment
+):
+    out, space = tmp_path / "run", tmp_path / "space.yaml"
+    space.write_text(SPACE.to_yaml())
+    words = ["tune", f"{file}:{objective}", "--space", str(space), "--policy", "pbt", "--epochs", "240"]
+    process = command(place, *words, "--max-epochs", "20", "--workers", "4", "--out", str(out), **environment)
+    for count in more:
+        seen, until = lines(place / moment), time.monotonic() + 20
+        while time.monotonic() < until and lines(place / moment) < seen + count:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process = command(place, "resume", str(out), "--json", **(environment if count != more[-1] else {}))
     said = process.communicate()[0]
     assert process.returncode == 0, said
     found = json.loads(said[said.index("{\n") :])
     study = Study.look(out, "pbt")
-    assert study.epochs_spent == found["epochs_spent"] == 260
-    check(study, place, again=4 * kills)
+    assert study.epochs_spent == found["epochs_spent"] == 240
+    check(study, place, again=4 * len(more))
+    assert not any(trial.state is State.FAILED for trial in study.trials)
     best = study.trial(found["best"]["trial"])
     if best.parent is not None:
         assert found["best"]["parent"] == {"trial": best.parent.trial, "epoch": best.parent.epoch}
