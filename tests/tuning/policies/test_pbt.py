@@ -85,6 +85,23 @@ def test_the_one_furthest_behind_is_next_and_nobody_waits() -> None:
     assert study.trial(more[2]).parent is None  # the next population begins before this one has ended
 
 
+def test_one_that_is_ahead_of_the_others_is_judged_by_the_last_epoch_that_enough_have_come_to() -> None:
+    study = Study(LINE, metric="loss", max_epochs=8, policy=Pbt(size=4, interval=2))
+    first = [study.ask() for _ in range(4)]
+    tell(study, first[0], 9.0)
+    ahead = study.ask()
+    assert (ahead.trial, study.trial(0).why) == (0, "too few have come as far")
+    for proposal in first[1:]:
+        tell(study, proposal, 1.0 + proposal.trial)
+    behind = [study.ask() for _ in range(3)]
+    assert [proposal.trial for proposal in behind] == [1, 2, 3]
+    study.report(1, 3, 0.5)  # it runs, and others begin from where its last round ended
+    tell(study, ahead, 8.0)
+    child = study.ask()
+    assert study.trial(child.trial).extra["replaces"] == 0
+    assert child.parent == Parent(1, 2)
+
+
 def test_failed_trials_are_replaced() -> None:
     study = Study(LINE, metric="loss", max_epochs=8, policy=Pbt(size=4, interval=2))
     study.tell(study.ask().trial, failed="out of memory")
@@ -292,26 +309,30 @@ def trained(loss: float, rate: float, epochs: int) -> list[float]:
     return curve
 
 
-def searched(policy: Policy | str, seed: int) -> float:
+def searched(policy: str, seed: int, workers: int = 1) -> float:
+    """The best loss after ten full trainings' epochs; as many proposals as there are workers are out at once."""
     study = Study(RATE, metric="loss", max_epochs=LAST, policy=policy, seed=seed)
+    out: list[Proposal] = []
     while study.epochs_spent < 10 * LAST:
-        asked = study.ask()
-        loss = START
-        if asked.from_epoch:
-            known = study.trial(asked.trial) if study.trial(asked.trial).values else None
-            if known is None:
-                assert asked.parent is not None
-                known = study.trial(asked.parent.trial)
-            loss = known.values[asked.from_epoch - 1] or 0.0
-        study.tell(asked.trial, trained(loss, asked.config["rate"], (asked.until_epoch or 0) - asked.from_epoch))
+        while len(out) < workers:
+            out.append(study.ask())
+        asked = out.pop(0)
+        known = study.trial(asked.trial)
+        if asked.parent is not None and not known.values:
+            known = study.trial(asked.parent.trial)
+        loss = known.values[asked.from_epoch - 1] if asked.from_epoch else START
+        assert loss is not None
+        assert asked.until_epoch is not None
+        study.tell(asked.trial, trained(loss, asked.config["rate"], asked.until_epoch - asked.from_epoch))
     assert study.best is not None
     return study.best.value
 
 
 def test_a_schedule_is_found_that_no_constant_rate_and_no_random_search_comes_near() -> None:
     best_constant = min(trained(START, 10 ** (-3 + k / 100), LAST)[-1] for k in range(301))
-    ours = [searched("pbt", seed) for seed in range(10)]
     random = [searched("random", seed) for seed in range(10)]
-    assert statistics.median(ours) < 0.75 * best_constant
-    assert max(ours) < statistics.median(random)
-    assert sum(a < b for a, b in zip(ours, random)) >= 9
+    for workers in (1, 4):
+        ours = [searched("pbt", seed, workers) for seed in range(10)]
+        assert statistics.median(ours) < 0.75 * best_constant
+        assert max(ours) < statistics.median(random)
+        assert sum(a < b for a, b in zip(ours, random)) >= 9

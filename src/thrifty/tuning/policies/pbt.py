@@ -3,7 +3,8 @@
 A population of trials is trained in rounds of some epochs. After a round a trial among the worst quarter of those that
 have come to the same epoch is replaced by a child: a new trial that begins from the newest checkpoint of one of the
 best quarter, with its configuration a little changed. The trial that is furthest behind is next, and none waits for a
-round to fill. When a population has come to the last epoch, the next one begins.
+round to fill: one that is ahead of the others is judged by an earlier epoch. When a population has come to the last
+epoch, the next one begins.
 """
 
 from __future__ import annotations
@@ -151,24 +152,33 @@ class Pbt:
         return Purchase(config=config, until=self._next(study, 0), why=self._source.name, extra=extra)
 
     def _judged(self, study: Study, population: _Population, trial: Trial) -> Purchase:
-        """A child in place of a trial between two rounds that is among the worst there, or the trial's next round."""
-        scores = _scores_at(study, population.trials, trial.epoch)
-        place = sorted((score, ident) for ident, score in scores.items()).index((scores[trial.id], trial.id))
-        if place >= len(scores) - len(scores) // ONE_IN:
-            child = self._child(study, population, trial, trial.epoch)
+        """A child in place of a trial between two rounds that is among the worst, or the trial's next round.
+
+        It is judged by its last epoch that at least half of the population has come to: by the end of the round where
+        it is not ahead of the others.
+        """
+        why = "too few have come as far"
+        for epoch in reversed([at for at in self.branches(study) if at <= trial.epoch]):
+            scores = _scores_at(study, population.trials, epoch)
+            if trial.id not in scores or len(scores) < max(ONE_IN, self.size // 2):
+                continue
+            place = sorted((score, ident) for ident, score in scores.items()).index((scores[trial.id], trial.id))
+            worst = place >= len(scores) - len(scores) // ONE_IN
+            child = self._child(study, population, trial, epoch) if worst else None
             if child is not None:
                 return child
-        why = f"number {place + 1} of {len(scores)} at epoch {trial.epoch}"
+            why = f"number {place + 1} of {len(scores)} at epoch {epoch}"
+            break
         return Purchase(trial.id, until=self._next(study, trial.epoch), why=why)
 
     def _in_place_of(self, study: Study, population: _Population, failed: Trial) -> Purchase | None:
         """A child or, where none is possible or it failed before its first epoch, a new configuration."""
         branches = self.branches(study)
-        if branches and (failed.parent is None or failed.values):
-            epoch = max((at for at in branches if at <= failed.epoch), default=branches[0])
-            child = self._child(study, population, failed, epoch)
-            if child is not None:
-                return child
+        if failed.parent is None or failed.values:
+            for epoch in reversed([at for at in branches if at <= failed.epoch] or branches[:1]):
+                child = self._child(study, population, failed, epoch)
+                if child is not None:
+                    return child
         return self._newcomer(study, **{REPLACES: failed.id})
 
     def _child(self, study: Study, population: _Population, replaced: Trial, epoch: int) -> Purchase | None:
