@@ -190,5 +190,7 @@ def test_the_report_says_how_the_best_was_trained_where_its_configuration_change
     assert [part["until_epoch"] for part in parts] == [part["from_epoch"] for part in told["lineage"][:0:-1]]
     page = html(told)
     assert 'id="schedule"' in page
+    assert "schedule = [" in page
+    assert "config = {" not in page
     assert f"<td>{parts[0]['from_epoch'] + 1} to {parts[0]['until_epoch']}</td>" in page.replace(' class="num"', "")
     assert 'id="schedule"' not in html(build(searched("random"), Path("plain")))

@@ -144,7 +144,10 @@ def _facts(report: Mapping[str, Any]) -> list[Markup]:
 
 def _again(report: Mapping[str, Any]) -> Markup:
     parts: list[Child] = []
-    if report["best"]:
+    if report["lineage"]:
+        schedule = "".join(f"    ({p['until_epoch']}, {p['config']!r}),\n" for p in report["lineage"])
+        parts.append(tag("pre", f"schedule = [  # until which epoch, and with which configuration\n{schedule}]"))
+    elif report["best"]:
         parts.append(tag("pre", f"config = {_python(report['best']['config'])}"))
     if report["command"]:
         parts.append(tag("pre", " ".join(shlex.quote(word) for word in report["command"])))
