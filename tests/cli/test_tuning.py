@@ -5,7 +5,8 @@ import io
 from rich.console import Console
 
 import thrifty
-from thrifty.cli.tuning import TuneProgress
+from thrifty.cli.tuning import TuneProgress, _schedule, _table_of
+from thrifty.tuning.trial import Parent
 
 
 class Terminal(io.StringIO):
@@ -32,3 +33,17 @@ def test_the_live_table_says_what_each_worker_runs_and_what_is_spent(monkeypatch
     assert lines[3].split() == ["worker", "trial", "epoch", "loss", "seconds", "configuration"]
     assert lines[5].split()[:5] == ["1", "0", "0", "of", "4"]
     assert lines[6].split()[:6] == ["2", "1", "1", "of", "8", "0.75"]
+
+
+def test_the_table_says_where_a_child_began_and_the_schedule_how_the_best_was_trained():
+    study = thrifty.Study({"rate": thrifty.Float(0, 1)}, metric="loss", max_epochs=8, policy="random")
+    study.tell(study.ask().trial, [3.0, 2.0])
+    study.report(study.start({"rate": 0.5}, parent=Parent(0, 2)), 3, 1.0)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(_table_of(study, list(study.trials)[::-1]))
+    console.print(_schedule([{"trial": 0, "from_epoch": 0, "until_epoch": 2, "config": {"rate": 0.25}}]))
+    lines = [line.split() for line in console.file.getvalue().splitlines()]
+    assert lines[0] == ["trial", "epochs", "from", "loss", "configuration"]
+    assert lines[1] == ["1", "3", "0", "at", "2", "1", "rate=0.5"]
+    assert lines[2][:3] == ["0", "2", "2"]
+    assert lines[4] == ["0", "1", "to", "2", "rate=0.25"]

@@ -169,3 +169,28 @@ def test_the_steps_of_a_study_with_limits_are_of_what_keeps_them():
     study.report(study.ask().trial, 4, {"loss": 0.5, "ms": 5})
     steps = build(study, Path("limited"))["steps"]
     assert [step["value"] for step in steps] == [3.0]
+
+
+def test_the_report_says_how_the_best_was_trained_where_its_configuration_changed_on_the_way():
+    study = thrifty.Study(SPACE, metric="loss", max_epochs=9, policy="pbt")
+    while study.epochs_spent < 90:
+        asked = study.ask()
+        better = 20 * len(study.lineage(asked.trial))  # each generation beats the one before
+        epochs = range(asked.from_epoch + 1, asked.until_epoch + 1)
+        study.tell(asked.trial, [value_of(asked.config, e) - better for e in epochs])
+    told = build(study, Path("population"))
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    children = [t for t in told["trials"] if t["parent"] is not None]
+    assert children
+    assert all(t["values"][: t["parent"]["epoch"]] == [None] * t["parent"]["epoch"] for t in children if t["values"])
+    assert told["steps"][-1]["spent"] <= told["epochs_spent"] == study.epochs_spent
+    best, *parts = told["lineage"][::-1]
+    assert best["trial"] == told["best"]["trial"]
+    assert best["until_epoch"] == study.trial(best["trial"]).epoch
+    assert [part["until_epoch"] for part in parts] == [part["from_epoch"] for part in told["lineage"][:0:-1]]
+    page = html(told)
+    assert 'id="schedule"' in page
+    assert "schedule = [" in page
+    assert "config = {" not in page
+    assert f"<td>{parts[0]['from_epoch'] + 1} to {parts[0]['until_epoch']}</td>" in page.replace(' class="num"', "")
+    assert 'id="schedule"' not in html(build(searched("random"), Path("plain")))

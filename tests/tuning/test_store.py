@@ -13,9 +13,9 @@ import pytest
 from thrifty.core.errors import ExternalError, StoreError, UsageError
 from thrifty.core.events import Event
 from thrifty.testing.stores import HEADER, StoreContract
-from thrifty.tuning.database import DatabaseStore
+from thrifty.tuning.database import DatabaseStore, read
 from thrifty.tuning.store import FORMAT, Change, MemoryStore, Owner, Store, may_take_over
-from thrifty.tuning.trial import Trial
+from thrifty.tuning.trial import Parent, Trial
 
 
 class TestMemoryStore(StoreContract):
@@ -130,3 +130,24 @@ def test_a_folder_that_was_moved_is_still_a_study(tmp_path: Path) -> None:
         again = DatabaseStore.in_folder(Path(other) / "b")
         assert len(again.open(HEADER).trials) == 1
         again.close()
+
+
+def test_a_store_of_an_older_format_takes_trials_with_parents_and_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "study.sqlite3"
+    store = DatabaseStore.in_folder(tmp_path)
+    store.open({**HEADER, "format": 1})
+    store.commit(Change(new=[Trial(0, {"x": 1})]))
+    store.close()
+    with sqlite3.connect(file) as db:
+        db.execute("DROP TABLE parents")
+    db.close()
+    child = Trial(1, {"x": 2}, inputs=(0,), parent=Parent(0, 3))
+    again = DatabaseStore.in_folder(tmp_path)
+    assert again.open(HEADER).header["format"] == 1
+    again.commit(Change(new=[child]))
+    again.commit(Change(new=[Trial(2, {"x": 3}, inputs=(1,), parent=Parent(1, 4))]))
+    again.close()
+    found = DatabaseStore.in_folder(tmp_path).open(HEADER)
+    assert found.header["format"] == FORMAT
+    assert [trial.parent for trial in found.trials] == [None, Parent(0, 3), Parent(1, 4)]
+    assert read(tmp_path).trials[1] == child

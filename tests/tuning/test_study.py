@@ -409,3 +409,17 @@ def test_first_points_are_started_in_a_new_study_alone(tmp_path: Path) -> None:
     with Study({"x": Float(0, 1)}, **options) as study:
         assert [trial.config["x"] for trial in study.trials] == [0.25, 0.5]
         assert study.ask().config == {"x": 0.5}
+
+
+def test_a_trial_that_was_left_after_its_last_epoch_is_done(tmp_path: Path) -> None:
+    options = {"metric": "loss", "max_epochs": 2, "folder": tmp_path, "policy": "random"}
+    study = Study({"x": Float(0, 1)}, **options)
+    left, paused = study.ask().trial, study.ask().trial
+    for trial in (left, paused):
+        study.report(trial, 1, 1.0)
+        study.report(trial, 2, 0.5, {"checkpoint": "here"})
+    study.pause(paused)
+    with Study({"x": Float(0, 1)}, **options) as again:  # nobody told of `left` that it ended
+        assert [trial.state for trial in again.trials] == [State.DONE, State.DONE]
+        assert [trial.extra for trial in again.trials] == [{"checkpoint": "here"}] * 2
+        assert again.ask().trial == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +142,7 @@ def finish(found: Kept, *, as_json: bool) -> None:
     from thrifty.evaluation.studies.page import write
 
     directory, study = found.directory, found.study
-    write(study, directory, open_run(directory.path)[1])
+    report = write(study, directory, open_run(directory.path)[1])
     ranked = _ranked(study)
     if as_json:
         print_json(
@@ -152,19 +152,20 @@ def finish(found: Kept, *, as_json: bool) -> None:
                 "direction": study.direction,
                 **_goals(study),
                 "best": _plain(study, ranked[0]) if ranked and study.best is not None else None,
+                **({"lineage": report["lineage"]} if report["lineage"] else {}),
                 "num_trials": study.num_trials,
                 "epochs_spent": study.epochs_spent,
                 "trials": [_plain(study, trial) for trial in study.trials],
             }
         )
     else:
-        _print(directory, study, ranked)
+        _print(directory, study, ranked, report["lineage"])
     if not ranked and not found.exit_code:
         raise typer.Exit(1)
     raise typer.Exit(found.exit_code)
 
 
-def _print(directory: RunDirectory, study: Study, ranked: list[Trial]) -> None:
+def _print(directory: RunDirectory, study: Study, ranked: list[Trial], lineage: Sequence[Mapping[str, Any]]) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -184,6 +185,9 @@ def _print(directory: RunDirectory, study: Study, ranked: list[Trial]) -> None:
         if study.best is None:
             console.print(Text(f"no trial keeps {', '.join(map(str, study.goals.limits))}; those that are nearest:"))
         console.print(_table_of(study, ranked[:MOST_BEST]))
+        if lineage:
+            console.print(Text("how the best was trained"))
+            console.print(_schedule(lineage))
     else:
         failed = next((t.why for t in study.trials if t.state is State.FAILED), "")
         console.print(Text(f"no trial gave a value{': ' + failed if failed else ''}"))
@@ -202,13 +206,31 @@ def _table_of(study: Study, trials: list[Trial]) -> Table:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, expand=True)
-    names = ["trial", *(["epochs"] if study.max_epochs is not None else []), *study.goals.names]
+    children = any(trial.parent is not None for trial in trials)
+    names = ["trial", *(["epochs"] if study.max_epochs is not None else []), *(["from"] if children else [])]
+    names += study.goals.names
     for name in names:
         table.add_column(name, no_wrap=True, justify="right")
     table.add_column("configuration", ratio=1)
     for trial in trials:
         epochs = [] if study.max_epochs is None else [str(trial.epoch)]
-        table.add_row(str(trial.id), *epochs, *_values(study, trial), Text(_config(trial.config)))
+        begun = [f"{trial.parent.trial} at {trial.parent.epoch}" if trial.parent else ""] if children else []
+        table.add_row(str(trial.id), *epochs, *begun, *_values(study, trial), Text(_config(trial.config)))
+    return table
+
+
+def _schedule(lineage: Sequence[Mapping[str, Any]]) -> Table:
+    """Which epochs of a trial were trained with which configuration, and as which trial."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, expand=True)
+    for name in ("trial", "epochs"):
+        table.add_column(name, no_wrap=True, justify="right")
+    table.add_column("configuration", ratio=1)
+    for part in lineage:
+        epochs = f"{part['from_epoch'] + 1} to {part['until_epoch']}"
+        table.add_row(str(part["trial"]), epochs, Text(_config(part["config"])))
     return table
 
 
@@ -280,5 +302,6 @@ def _plain(study: Study, trial: Trial) -> dict[str, Any]:
         ),
         "cost_seconds": trial.cost_seconds,
         "why": trial.why,
+        **({"parent": trial.parent._asdict()} if trial.parent is not None else {}),
         "extra": trial.extra,
     }

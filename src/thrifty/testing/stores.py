@@ -13,7 +13,7 @@ from collections.abc import Callable
 from thrifty.core.errors import StoreError
 from thrifty.core.events import Event
 from thrifty.tuning.store import FORMAT, Change, Store
-from thrifty.tuning.trial import State, Trial
+from thrifty.tuning.trial import Parent, State, Trial
 
 HEADER = {"format": FORMAT, "space": None, "metric": "loss", "direction": "minimize", "max_epochs": 3, "seed": 0}
 
@@ -50,7 +50,7 @@ class StoreContract(ABC):
         store = make()
         store.open(HEADER)
         first = Trial(0, {"x": 0.1, "kind": None, "on": True}, State.RUNNING, until=3, why="é", extra={"a": [1]})
-        second = Trial(1, {"x": 1e-300}, State.RUNNING, inputs=(0,))
+        second = Trial(1, {"x": 1e-300}, State.RUNNING, inputs=(0,), parent=Parent(0, 2))
         store.commit(Change(new=[first, second], events=[Event(1, 0.5, "started", 0)]))
         paused = Trial(0, first.config, State.PAUSED, (0.1 + 0.2, None, 1e17), 2.5, None, "é", (), {"a": [1], "b": {}})
         store.commit(Change(changed=[paused], values=[(0, 1, 0.1 + 0.2), (0, 3, 1e17)]))

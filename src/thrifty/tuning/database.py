@@ -13,7 +13,7 @@ from typing import Any
 from thrifty.core.errors import ExternalError, MissingExtraError, StoreError, UsageError
 from thrifty.core.events import Event, json_text
 from thrifty.tuning.store import FORMAT, Change, Opened, Owner, Snapshot, check_format, may_take_over
-from thrifty.tuning.trial import State, Trial
+from thrifty.tuning.trial import Parent, State, Trial
 
 try:
     import sqlalchemy as sa
@@ -21,6 +21,7 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("a study in a folder", "tune", "sqlalchemy") from error
 
 BUSY_SECONDS = 10.0
+WITH_PARENTS = 4  # the format of a store from its first trial with a parent on
 CHANGING = ("state", "cost_seconds", "until_epoch", "why", "extra")
 
 _schema = sa.MetaData()
@@ -66,6 +67,13 @@ _others = sa.Table(
     sa.Column("name", sa.String(200), primary_key=True),
     sa.Column("value", sa.Float, nullable=False),
     sqlite_with_rowid=False,
+)
+_parents = sa.Table(
+    "parents",
+    _schema,
+    sa.Column("trial", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("parent", sa.Integer, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
 )
 _events = sa.Table(
     "events",
@@ -180,6 +188,10 @@ class DatabaseStore:
             self._check_lease(connection)
             if change.new:
                 connection.execute(sa.insert(_trials), [_row(trial) for trial in change.new])
+            parents = [(trial.id, *trial.parent) for trial in change.new if trial.parent is not None]
+            if parents:
+                _allow_parents(connection)
+                connection.execute(sa.insert(_parents), [dict(zip(_parents.c.keys(), row)) for row in parents])
             for trial in change.changed:
                 row = _row(trial)
                 connection.execute(
@@ -262,6 +274,14 @@ def _prepare(connection: sqlite3.Connection, record: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
+def _allow_parents(connection: sa.Connection) -> None:
+    """Gives a store of an older format the table of parents, and the format that says so."""
+    header = json.loads(connection.execute(sa.select(_study.c.header)).scalar_one())
+    if header["format"] < WITH_PARENTS:
+        _parents.create(connection, checkfirst=True)
+        connection.execute(sa.update(_study).values(header=json_text({**header, "format": WITH_PARENTS})))
+
+
 def _row(trial: Trial) -> dict[str, Any]:
     return {
         "id": trial.id,
@@ -286,7 +306,7 @@ def _event_row(event: Event) -> dict[str, Any]:
 
 
 def _load_trials(connection: sa.Connection, form: int) -> list[Trial]:
-    """form: the store's format; the first has no table of other metrics."""
+    """form: the store's format; the first has no table of other metrics, those before the fourth none of parents."""
     curves: dict[int, list[float | None]] = {}
     for trial, epoch, value in connection.execute(sa.select(_values).order_by(_values.c.trial, _values.c.epoch)):
         _extend(curves.setdefault(trial, []), epoch, value)
@@ -295,6 +315,9 @@ def _load_trials(connection: sa.Connection, form: int) -> list[Trial]:
         rows = sa.select(_others).order_by(_others.c.trial, _others.c.name, _others.c.epoch)
         for trial, epoch, name, value in connection.execute(rows):
             _extend(others.setdefault(trial, {}).setdefault(name, []), epoch, value)
+    parents: dict[int, Parent] = {}
+    if form >= WITH_PARENTS:
+        parents = {row.trial: Parent(row.parent, row.epoch) for row in connection.execute(sa.select(_parents))}
     return [
         Trial(
             id=row.id,
@@ -307,6 +330,7 @@ def _load_trials(connection: sa.Connection, form: int) -> list[Trial]:
             inputs=tuple(json.loads(row.inputs)),
             extra=json.loads(row.extra),
             others={name: tuple(curve) for name, curve in others.get(row.id, {}).items()},
+            parent=parents.get(row.id),
         )
         for row in connection.execute(sa.select(_trials).order_by(_trials.c.id))
     ]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from thrifty.core.errors import UsageError
-from thrifty.core.files import read_json, write_json
 from thrifty.execution.job import Channel, resolve
+from thrifty.tuning.checkpoints import Checkpoint, keep_copy
 
 Function = Callable[..., Any]
 
@@ -36,10 +35,10 @@ class Objective:
     """A job's entry around the user's objective, which is a callable, or "FILE.py:FUNCTION" (or "module:function").
 
     metrics: what the study is told, the first of them as the `value`. epochs: those that are told, by default all.
-    arguments: `config`, `trial`, `repeat` (from 0) where configurations are run repeatedly, and for
-    generators `from_epoch`, `until` and `folder`, where checkpoint.json says what
-    was yielded last: {"epoch", "checkpoint", "values" {epoch: value}, "metrics" {epoch: what else was told}}. It is
-    written before the epoch is reported, so that an epoch whose report was lost is not run again.
+    arguments: `config`, `trial`, `repeat` (from 0) where configurations are run repeatedly, and for generators
+    `from_epoch`, `until`, `folder`, where a `Checkpoint` is kept, `parent` ({"trial", "epoch", "folder"}) where it
+    begins from another trial's checkpoint, and `copies`: the epochs whose checkpoints others may begin from. What is
+    kept of an epoch is written before it is reported, so that one whose report was lost is not run again.
     """
 
     objective: Function | str
@@ -66,13 +65,14 @@ class Objective:
         return {"value": last["value"], "metrics": last["metrics"], **kept}
 
     def _epochs(self, function: Function, arguments: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
-        told, until = int(arguments["from_epoch"]), int(arguments["until"])
+        told, until, copies = int(arguments["from_epoch"]), int(arguments["until"]), arguments.get("copies", ())
 
         def report(epoch: int, value: float, others: Mapping[str, float]) -> None:
             if self.epochs is None or epoch in self.epochs:
-                channel.report({"epoch": epoch, "value": value, "metrics": others})
+                path = {"checkpoint": kept.checkpoint} if epoch == kept.epoch else {}
+                channel.report({"epoch": epoch, "value": value, "metrics": others, **path})
 
-        kept = Checkpoint.read(Path(arguments["folder"]))
+        kept = Checkpoint.read(Path(arguments["folder"]), arguments.get("parent"))
         for epoch in range(told + 1, min(kept.epoch, until) + 1):  # what a process that was killed had no time to tell
             report(epoch, kept.values[epoch], kept.metrics.get(epoch, {}))
             told = epoch
@@ -86,6 +86,8 @@ class Objective:
                 value, others, folder = _yielded(given, self.metrics, arguments.get("trial"), epoch)
                 kept.values[epoch], kept.metrics[epoch] = value, others
                 if folder is not None:
+                    if epoch in copies:
+                        keep_copy(kept.folder, epoch, Path(folder))
                     kept.epoch, kept.checkpoint = epoch, folder
                     kept.write()
                 if epoch > told:
@@ -94,6 +96,7 @@ class Objective:
                     break
         finally:
             generator.close()
+        kept.settle()
         return {"checkpoint": kept.checkpoint}
 
 
@@ -106,35 +109,6 @@ class _Quiet:
 
     def report(self, message: Mapping[str, Any]) -> None:
         self.last = message
-
-
-@dataclass
-class Checkpoint:
-    """What a generator yielded last with a folder, kept in a trial's own folder."""
-
-    folder: Path
-    epoch: int
-    checkpoint: str | None
-    values: dict[int, float]
-    metrics: dict[int, dict[str, float]]
-
-    @classmethod
-    def read(cls, folder: Path) -> Checkpoint:
-        """What is kept in `folder`; from the beginning where there is nothing, or where the checkpoint has gone."""
-        file = folder / "checkpoint.json"
-        if file.exists():
-            found = read_json(file)
-            values = {int(epoch): v for epoch, v in _numbers(found["values"]).items()}
-            metrics = {int(epoch): _numbers(told) for epoch, told in found.get("metrics", {}).items()}
-            if Path(found["checkpoint"]).exists():
-                return cls(folder, int(found["epoch"]), str(found["checkpoint"]), values, metrics)
-        return cls(folder, 0, None, {}, {})
-
-    def write(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        kept = {"epoch": self.epoch, "checkpoint": self.checkpoint, "values": _plain(self.values)}
-        metrics = {str(epoch): _plain(told) for epoch, told in self.metrics.items() if told}
-        write_json(self.folder / "checkpoint.json", {**kept, "metrics": metrics})
 
 
 def value_of(given: Any, metrics: Sequence[str], trial: int | None = None) -> tuple[float, dict[str, float]]:
@@ -177,15 +151,6 @@ def _number(value: Any, name: str, which: str) -> float:
         return float(value)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{which} gave {value!r} for {name!r}; it must be a number") from error
-
-
-def _numbers(told: Mapping[str, float | None]) -> dict[str, float]:
-    """Numbers as JSON kept them, where None stands for what is not finite."""
-    return {name: math.nan if value is None else float(value) for name, value in told.items()}
-
-
-def _plain(told: Mapping[Any, float]) -> dict[str, float | None]:
-    return {str(name): value if math.isfinite(value) else None for name, value in told.items()}
 
 
 def _names(given: Mapping[Any, Any]) -> str:

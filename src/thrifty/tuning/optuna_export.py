@@ -102,6 +102,8 @@ def _attributes(study: Study, trial: Trial) -> dict[str, Any]:
     found: dict[str, Any] = {"state": str(trial.state), "cost_seconds": trial.cost_seconds, **trial.extra}
     if trial.why:
         found["why"] = trial.why
+    if trial.parent is not None:
+        found["parent"] = trial.parent._asdict()
     if study.space is None:
         found["config"] = trial.config
     if len(study.goals.metrics) > 1 and study.max_epochs is not None:

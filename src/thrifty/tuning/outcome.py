@@ -70,7 +70,7 @@ def said(row: Mapping[str, float], metric: str) -> dict[str, Any]:
 def changed(trial: Trial, **fields: Any) -> Trial:
     """The trial with other fields."""
     # dataclasses.replace, which this is, costs three times as much.
-    names = ("id", "config", "state", "values", "cost_seconds", "until", "why", "inputs", "extra", "others")
+    names = ("id", "config", "state", "values", "cost_seconds", "until", "why", "inputs", "extra", "others", "parent")
     return Trial(*(fields[n] if n in fields else getattr(trial, n) for n in names))
 
 

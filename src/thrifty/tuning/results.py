@@ -17,7 +17,7 @@ from thrifty.core.space import Space
 from thrifty.tuning.front import Point, add
 from thrifty.tuning.goals import Goals
 from thrifty.tuning.repeats import Estimate, estimates, winner
-from thrifty.tuning.trial import Best, State, Trial
+from thrifty.tuning.trial import Best, Proposal, State, Trial
 
 if TYPE_CHECKING:
     from thrifty.tuning.scalarisation import Scale
@@ -169,8 +169,18 @@ class Results:
         return self._sign * value
 
     def seen(self, config: Mapping[str, Any]) -> bool:
-        """Whether a trial of this configuration exists."""
+        """Whether a trial of this configuration was started from the beginning."""
         return self._key(config) in self._keys
+
+    def lineage(self, trial: int) -> list[Proposal]:
+        """What to run, one after the other, to train a trial anew: its ancestors up to where it began, then it."""
+        found, until = [], self._of(trial).epoch
+        at: Trial | None = self._of(trial)
+        while at is not None:
+            begun = 0 if at.parent is None else at.parent.epoch
+            found.append(Proposal(at.id, dict(at.config), begun, until, at.parent))
+            until, at = begun, None if at.parent is None else self._trials[at.parent.trial]
+        return found[::-1]
 
     def changes(self, after: int = 0) -> tuple[Sequence[int], int]:
         """The ids of trials that changed since the cursor `after`, in order, and the cursor for the next call."""
@@ -219,12 +229,14 @@ class Results:
         before = self._trials[trial.id] if trial.id < len(self._trials) else None
         if before is None:
             self._trials.append(trial)
-            self._keys.add(self._key(trial.config))
+            if trial.parent is None:
+                self._keys.add(self._key(trial.config))
         else:
             self._trials[trial.id] = trial
         self._changes.append(trial.id)
         (self._running.add if trial.state is State.RUNNING else self._running.discard)(trial.id)
-        known = 0 if before is None else len(before.values)
+        begun = 0 if trial.parent is None or not trial.values else trial.parent.epoch
+        known = max(begun, 0 if before is None else len(before.values))
         if self.max_epochs is None and self.repeats == 1:  # what counts is the value it was finished with
             known = len(trial.values) - (trial.state is State.DONE)
         self._epochs_spent += len(trial.values) - known

@@ -103,6 +103,10 @@ class Scalarised:
             self.policy = self._make()
         return self.policy.decide(ScalarStudy(study, weight_M), clock)
 
+    def branches(self, study: Study) -> Sequence[int]:
+        """Those of the policy, none where it has no such thing."""
+        return self.policy.branches(study) if hasattr(self.policy, "branches") else ()
+
     def drop(self, study: Study, clock: Clock) -> list[tuple[int, str]]:
         """Gives up a trial when the policy would by each metric alone and by all alike: it may be of the front else."""
         if not hasattr(self.policy, "drop"):
@@ -165,6 +169,6 @@ def _numbered(study: Study, weight_M: np.ndarray) -> list[Trial]:
         return list(study.trials)
     number_of = {(p.trial, p.epoch): float(v) for p, v in zip(points, study.scale.numbers(points, weight_M))}
     return [
-        replace(trial, values=tuple(number_of.get((trial.id, e)) for e in range(1, trial.epoch + 1)))
+        replace(trial, values=tuple(number_of.get((trial.id, e)) for e in range(1, len(trial.values) + 1)))
         for trial in study.trials
     ]

@@ -9,7 +9,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from thrifty.core.budget import Budget, Clock
@@ -41,6 +41,7 @@ def search(
     A budget in trials is, in a study with epochs, one in full trainings: their epochs are what is bounded. With repeats
     each run counts.
     Jobs report {"epoch", "value"}, and end with {"value", ...}: the rest of the result is kept as the trial's `extra`.
+    So is a "checkpoint" that is reported, for a process that is killed comes to no end.
     Metrics of a study that has several are told beside the value, as "metrics" {name: number}.
     When the clock is over or the iterator is closed, running jobs are asked to stop, killed after the grace, and what
     they told is kept. The last event, `search_finished`, says why: "budget", or what the policy gave as its reason.
@@ -161,9 +162,11 @@ class _Loop:
         if budget is None or last is None or (budget.epochs is None and budget.trials is None):
             return purchase
         bound = min(budget.epochs or math.inf, (budget.trials or math.inf) * last)
-        epoch = 0 if purchase.trial is None else self.study.trial(purchase.trial).epoch
+        epoch = 0 if purchase.parent is None else purchase.parent.epoch
+        if purchase.trial is not None:
+            epoch = self.study.trial(purchase.trial).epoch
         until = min(purchase.until or last, epoch + int(min(bound - self.committed_epochs(), last)))
-        return Purchase(purchase.trial, purchase.config, until, purchase.why, purchase.inputs, purchase.extra)
+        return replace(purchase, until=until)
 
     def take(self, update: Reported | Ended) -> None:
         running = self.running.get(update.handle)
@@ -184,7 +187,8 @@ class _Loop:
             self.study.record(str(message.get("kind", "progress")), running.trial, **rest)
         elif not running.failed and self.study.trial(running.trial).epoch < int(message["epoch"]):
             told = _told(self.study, message)
-            if not self.study.report(running.trial, int(message["epoch"]), told):
+            extra = {"checkpoint": message["checkpoint"]} if "checkpoint" in message else None
+            if not self.study.report(running.trial, int(message["epoch"]), told, extra):
                 running.failed = True
                 self.executor.stop(update.handle, 0.0)
 

@@ -18,7 +18,7 @@ from thrifty.core.errors import StoreError, UsageError
 from thrifty.core.events import Event, json_text
 from thrifty.tuning.trial import Trial
 
-FORMAT = 3  # 1: studies of one metric alone; 2: of several, or with limits; 3: with repeats
+FORMAT = 4  # 1: studies of one metric alone; 2: of several, or with limits; 3: with repeats; 4: trials with parents
 LEASE_SECONDS = 60.0
 
 

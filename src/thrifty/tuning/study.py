@@ -24,7 +24,7 @@ from thrifty.tuning.policy import Policy, Purchase, Stop
 from thrifty.tuning.results import Results
 from thrifty.tuning.store import Change, Store
 from thrifty.tuning.terms import as_json, check_same, chosen_policy, completed, header_of
-from thrifty.tuning.trial import Proposal, State, Trial
+from thrifty.tuning.trial import Parent, Proposal, State, Trial
 
 if TYPE_CHECKING:
     from thrifty.tuning.importance import Importance
@@ -165,7 +165,7 @@ class Study(Results):
         """
         plain = completed(self.space, config, self.seed, self.num_trials)
         if self.seen(plain):
-            return next(trial.id for trial in self._trials if trial.config == plain)
+            return next(trial.id for trial in self._trials if trial.config == plain and trial.parent is None)
         trial = self.start(plain, "to be tried first")
         self.pause(trial)
         return trial
@@ -179,8 +179,9 @@ class Study(Results):
             trial = self._of(purchase.trial)
         else:
             config = purchase.config if purchase.config is not None else {}
-            trial = self._of(self.start(config, purchase.why, purchase.inputs, purchase.until, purchase.extra))
-        return Proposal(trial.id, dict(trial.config), trial.epoch, trial.until)
+            more = purchase.inputs, purchase.until, purchase.extra, purchase.parent
+            trial = self._of(self.start(config, purchase.why, *more))
+        return Proposal(trial.id, dict(trial.config), trial.epoch, trial.until, trial.parent)
 
     def start(
         self,
@@ -189,23 +190,33 @@ class Study(Results):
         inputs: Sequence[int] = (),
         until: int | None = None,
         extra: Mapping[str, Any] | None = None,
+        parent: Parent | None = None,
     ) -> int:
-        """Starts a trial of `config`, to run up to the epoch `until` (by default to the last), and returns its id."""
+        """Starts a trial of `config`, to run up to the epoch `until` (by default to the last), and returns its id.
+
+        parent: whose checkpoint it begins from, and after which epoch; its inputs then begin with that trial.
+        """
         plain = self.space.validate(config) if self.space is not None else as_json(config, "a configuration")
         for other in inputs:
             self._of(other)
+        if parent is not None:
+            parent = self._parent_of(parent)
+            inputs = tuple(dict.fromkeys((parent.trial, *inputs)))
         trial = Trial(
             id=len(self._trials),
             config=plain,
             state=State.RUNNING,
-            until=self._until(until, 0),
+            until=self._until(until, 0 if parent is None else parent.epoch),
             why=str(why),
             inputs=tuple(inputs),
             extra=as_json(extra or {}, "extra"),
+            parent=parent,
         )
         details = {"config": plain, "why": trial.why, **self._span(trial)}
         if trial.inputs:
             details["inputs"] = list(trial.inputs)
+        if parent is not None:
+            details["parent"] = parent._asdict()
         self._commit(trial, "trial_started", details)
         return trial.id
 
@@ -230,7 +241,7 @@ class Study(Results):
         after = changed(before, state=State.RUNNING, until=self._until(until, before.epoch), why=why or before.why)
         self._commit(after, "trial_continued", {"why": after.why, **self._span(after)})
 
-    def report(self, trial: int, epoch: int, value: Any) -> bool:
+    def report(self, trial: int, epoch: int, value: Any, extra: Mapping[str, Any] | None = None) -> bool:
         """The metric (or a dict of all) after `epoch` of a running trial; False when one is not finite: it failed.
 
         In a study without epochs this is progress that watchers and policies see, and `finish` tells what counts.
@@ -241,9 +252,11 @@ class Study(Results):
             raise UsageError(f"trial {before.id} reported epoch {epoch}; it must be from {before.epoch + 1} to {last}")
         told = [(epoch, self.goals.row(value, f"trial {before.id}"))]
         if not all(map(math.isfinite, told[0][1].values())):
-            self._end(before, told, None, None, None)
+            self._end(before, told, None, None, extra)
             return False
         after = with_values(before, told, self.goals)
+        if extra:
+            after = changed(after, extra={**before.extra, **as_json(extra, "extra")})
         self._commit(after, "epoch_finished", {"epoch": epoch, **said(told[0][1], self.metric)}, told)
         return True
 
@@ -268,8 +281,7 @@ class Study(Results):
     def pause(self, trial: int, extra: Mapping[str, Any] | None = None, cost_seconds: float | None = None) -> None:
         """Stops a running trial where it is; it can go on."""
         before = self._running_of(trial)
-        state = State.PAUSED if before.values else State.WAITING
-        self._end(before, [], None, cost_seconds, extra, state=state)
+        self._end(before, [], None, cost_seconds, extra, state=self._at_rest(before))
 
     def fail(
         self, trial: int, why: str, extra: Mapping[str, Any] | None = None, cost_seconds: float | None = None
@@ -353,16 +365,25 @@ class Study(Results):
             raise
 
     def _take_up(self, trials: Sequence[Trial]) -> None:
-        """What ran when the last coordinator ended is paused where it was last told; what counts proposals is read."""
+        """What ran when the last coordinator ended stops where it was last told; what counts proposals is read."""
         self._journal.count_proposals()
-        stopped = [
-            changed(t, state=State.PAUSED if t.values else State.WAITING, until=None)
-            for t in trials
-            if t.state is State.RUNNING
-        ]
+        stopped = [changed(t, state=self._at_rest(t), until=None) for t in trials if t.state is State.RUNNING]
         event = self._journal.event("study_continued", None, {"interrupted": [t.id for t in stopped]})
         self._journal.write(Change(changed=stopped, events=[event]))
         self._applied(stopped, event)
+
+    def _at_rest(self, trial: Trial) -> State:
+        """What a running trial is that stops where it is; at its last epoch there is nothing to go on with."""
+        if self.max_epochs is not None and len(trial.values) == self.max_epochs:
+            return State.DONE
+        return State.PAUSED if trial.values else State.WAITING
+
+    def _parent_of(self, parent: Parent) -> Parent:
+        """The same as plain numbers. Raises UsageError when that trial has not had that epoch."""
+        found, epoch = self._of(parent.trial), parent.epoch
+        if not 1 <= epoch <= len(found.values) or found.values[epoch - 1] is None:
+            raise UsageError(f"trial {found.id} has no epoch {epoch} that another trial could begin from")
+        return Parent(found.id, int(epoch))
 
     def _until(self, until: int | None, epoch: int) -> int | None:
         if self.max_epochs is None:

@@ -14,7 +14,6 @@ from thrifty.core.space import Space
 from thrifty.tuning.goals import Goals
 from thrifty.tuning.policies.named import policy_of
 from thrifty.tuning.policy import Policy
-from thrifty.tuning.store import FORMAT
 
 MOST_COMPLETIONS = 1000  # draws of what an enqueued configuration leaves out, to meet the constraints
 
@@ -22,7 +21,7 @@ MOST_COMPLETIONS = 1000  # draws of what an enqueued configuration leaves out, t
 def header_of(space: Space | None, goals: Goals, max_epochs: int | None, seed: int, repeats: int) -> dict[str, Any]:
     """As a study's store keeps it."""
     return {
-        "format": FORMAT if repeats > 1 else 1 if goals.plain else 2,
+        "format": 3 if repeats > 1 else 1 if goals.plain else 2,
         "space": None if space is None else space.to_json(),
         **goals.header(),
         "max_epochs": max_epochs,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class State(StrEnum):
@@ -21,16 +21,24 @@ class State(StrEnum):
 OPEN = frozenset({State.WAITING, State.RUNNING, State.PAUSED})
 
 
+class Parent(NamedTuple):
+    """The trial whose checkpoint after `epoch` another one begins from."""
+
+    trial: int
+    epoch: int
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One configuration and what is known of it; a snapshot that never changes.
 
     values: the metric after each epoch (None where it was not told), or the one value of a study without epochs, or
-        that of each run where configurations are run repeatedly.
+        that of each run where configurations are run repeatedly. The epochs of its parent are None.
     until: the epoch up to which it is being run now, None when it is not running or there are no epochs.
     why: why it was bought, or why it failed or was skipped.
     inputs: ids of the trials that it uses (a teacher, an ensemble's members, the step before).
     others: the curves of the study's other metrics, and of what its limits are about, by name; as long as `values`.
+    parent: whose checkpoint it begins from, the first of its inputs; None for one that begins at the beginning.
     """
 
     id: int
@@ -43,11 +51,12 @@ class Trial:
     inputs: tuple[int, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
     others: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+    parent: Parent | None = None
 
     @property
     def epoch(self) -> int:
-        """How many epochs it has had; for a study without epochs 1 once it has its value."""
-        return len(self.values)
+        """How many epochs it has had, those of its parent included; for a study without epochs 1 with its value."""
+        return len(self.values) or (0 if self.parent is None else self.parent.epoch)
 
     @property
     def open(self) -> bool:
@@ -57,12 +66,16 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What to run: `config` of `trial`, from after `from_epoch` to `until_epoch` (None in a study without epochs)."""
+    """What to run: `config` of `trial`, from after `from_epoch` to `until_epoch` (None in a study without epochs).
+
+    parent: whose checkpoint the trial begins from, where it does not begin at the beginning.
+    """
 
     trial: int
     config: dict[str, Any]
     from_epoch: int = 0
     until_epoch: int | None = None
+    parent: Parent | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from thrifty.core.space import Space
 from thrifty.execution.job import Job, load_module, one_line, resolve
 from thrifty.execution.processes import ProcessExecutor
 from thrifty.execution.resources import usable_cores
+from thrifty.tuning.checkpoints import copy_of, remove_unneeded
 from thrifty.tuning.fidelity import Fidelity, hint, with_total
 from thrifty.tuning.metric import whole
 from thrifty.tuning.objective import Function, Objective, is_generator
-from thrifty.tuning.policies.named import SAMPLERS
+from thrifty.tuning.policies.named import SAMPLERS, needs_checkpoints
 from thrifty.tuning.policy import Policy, Purchase
 from thrifty.tuning.search import search
 from thrifty.tuning.study import Study
@@ -134,7 +135,7 @@ def search_in_processes(
             passes.check_folder(Path(folder))
     elif policy == "grid" and is_generator(function) and (said := hint(Space.of(space))) is not None:
         print(said, file=sys.stderr)
-    _check_kind(function, max_epochs, epochs)
+    _check_kind(function, max_epochs, epochs, policy)
     repeats = whole("repeats", repeats, 1)
     if repeats > 1 and epochs is not None:
         raise UsageError("with repeats the budget is in trials= or minutes=; each run counts as a trial")
@@ -151,8 +152,8 @@ def search_in_processes(
         cores = max(1, usable_cores() // workers)
         executor = stack.enter_context(ProcessExecutor(cores * workers, log_folder=kept / "logs"))
         made = _Jobs(
-            objective, function, study.goals.names, kept / "trials", cores, trial_seconds, trial_memory_mb, repeats,
-            max_epochs, passes,
+            objective, function, study, kept / "trials", cores, trial_seconds, trial_memory_mb, repeats, max_epochs,
+            passes,
         )  # fmt: skip
         counted = None if trials is None and epochs is None else Budget(None, trials, epochs)
         events = stack.enter_context(closing(search(study, study.policy, executor, made, clock, counted)))
@@ -160,6 +161,7 @@ def search_in_processes(
             if watch is not None:
                 watch(study, event)
             _check_failures(study, event)
+            made.check_copy(event)
     if passes is not None:
         print(passes.summary(study.trials), file=sys.stderr)
     return study, interruption.number
@@ -186,20 +188,23 @@ class _Jobs:
     """Makes the job of each purchase."""
 
     def __init__(
-        self, objective: Function | str, function: Function, metrics: tuple[str, ...], folder: Path, cores: int,
+        self, objective: Function | str, function: Function, study: Study, folder: Path, cores: int,
         seconds: float | None, memory_mb: float | None, repeats: int, max_epochs: int | None,
         fidelity: Fidelity | None,
     ) -> None:  # fmt: skip
         if isinstance(objective, str):
             path, _, name = objective.rpartition(":")
             objective = f"{Path(path).resolve() if path.endswith('.py') else path}:{name}"
-        self.entry = Objective(objective, metrics, None if fidelity is None else fidelity.values)
+        self.study = study
+        self.entry = Objective(objective, study.goals.names, None if fidelity is None else fidelity.values)
         self.fidelity = fidelity
         self.preload = _preload(objective, function)
         self.folder, self.cores, self.seconds = folder, cores, seconds
         self.memory_bytes = None if memory_mb is None else int(1e6 * memory_mb)
         self.generator = is_generator(function)
         self.repeats, self.last_epoch = repeats, max_epochs
+        branches = getattr(study.policy, "branches", None)
+        self.branches: Sequence[int] = () if branches is None else branches(study)
 
     def __call__(self, trial: Trial, purchase: Purchase) -> Job:
         config = trial.config if self.fidelity is None else with_total(trial.config, self.fidelity)
@@ -210,6 +215,11 @@ class _Jobs:
             folder, span = folder / f"repeat-{trial.epoch}", (0, self.last_epoch)
         if self.generator:
             arguments |= {"from_epoch": span[0], "until": span[1], "folder": str(folder)}
+        if self.branches:
+            arguments["copies"] = list(self.branches)
+            remove_unneeded(self.study.trials, self.folder)
+        if trial.parent is not None:
+            arguments["parent"] = {**trial.parent._asdict(), "folder": str(self.folder / str(trial.parent.trial))}
         return Job(
             arguments=arguments,
             function=self.entry,
@@ -219,6 +229,18 @@ class _Jobs:
             memory_bytes=self.memory_bytes,
             label=f"trial-{trial.id}",
         )
+
+    def check_copy(self, event: Event) -> None:
+        """Raises UsageError when a trial paused where others may begin from it, and gave no checkpoint."""
+        epoch = int(event.payload.get("epoch", 0))
+        if event.kind != "trial_paused" or epoch not in self.branches:
+            return
+        if not copy_of(self.folder / str(event.trial), epoch).exists():
+            raise UsageError(
+                f"trial {event.trial} yielded no checkpoint after epoch {epoch}, where others may begin with this "
+                "policy: yield (the metric, a folder to go on from) after each epoch, or choose another policy, such "
+                "as freeze-thaw"
+            )
 
 
 def _function(objective: Function | str) -> Function:
@@ -245,7 +267,12 @@ def _function(objective: Function | str) -> Function:
     return found
 
 
-def _check_kind(function: Function, max_epochs: int | None, epochs: int | None) -> None:
+def _check_kind(function: Function, max_epochs: int | None, epochs: int | None, policy: str | Policy) -> None:
+    if not is_generator(function) and needs_checkpoints(policy):
+        raise UsageError(
+            "with population-based training trials begin from checkpoints of others: give a generator that yields (the "
+            "metric, a folder to go on from) after each epoch, or choose another policy"
+        )
     if is_generator(function):
         if max_epochs is None:
             raise UsageError("the objective yields a value an epoch; say how many epochs a full trial has: max_epochs=")
@@ -273,3 +300,11 @@ def _check_failures(study: Study, event: Event) -> None:
         failed = [trial for trial in study.trials if trial.state is State.FAILED]
         if len(failed) >= MOST_FAILURES and len(failed) == study.num_trials - len(study.running):
             raise ExternalError(f"the first {len(failed)} trials failed, the last one so: {failed[-1].why}")
+    elif event.kind == "trial_failed" and event.trial is not None and study.trial(event.trial).parent is not None:
+        children = [trial for trial in study.trials if trial.parent is not None]
+        if sum(t.state is State.FAILED for t in children) >= MOST_FAILURES and not any(t.values for t in children):
+            raise ExternalError(
+                f"the first {len(children)} trials that began from another's checkpoint failed, the last one so: "
+                f"{study.trial(event.trial).why}. Leave parameters that cannot change during training out of the "
+                "space, or name them in Pbt(fixed=[...])"
+            )

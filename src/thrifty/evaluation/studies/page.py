@@ -47,6 +47,7 @@ def html(report: Mapping[str, Any]) -> str:
         report["version"],
         _header(report),
         _answer(report),
+        _schedule(report),
         plots.front(report),
         _again(report),
         plots.bought(report),
@@ -91,6 +92,24 @@ def _answer(report: Mapping[str, Any]) -> Markup:
     return tag("div", score, tag("div", inside, _facts(report), class_="panel facts"), class_="answer", id="answer")
 
 
+def _schedule(report: Mapping[str, Any]) -> Markup | None:
+    """How the best trial was trained, where it began from another one."""
+    parts = report["lineage"]
+    if not parts:
+        return None
+    names = list(dict.fromkeys(name for part in parts for name in part["config"]))
+    rows = [
+        [
+            f"{part['from_epoch'] + 1} to {part['until_epoch']}", str(part["trial"]),
+            *(_plain(part["config"][n]) if n in part["config"] else "–" for n in names),
+        ]
+        for part in parts
+    ]  # fmt: skip
+    lead = "Its configuration changed on the way: each part began from the checkpoint of the one before."
+    head = ["epochs", "trial", *names]
+    return section("schedule", "How the best was trained", table(head, rows, numeric=range(len(head))), lead=lead)
+
+
 def _repeated(best: Mapping[str, Any]) -> str:
     error = "" if best["error"] is None else f" ± {number_text(best['error'])} (standard error)"
     return f"mean of {count_text(best['runs'], 'run')}{error}; chosen by the upper end of what its mean may be"
@@ -125,7 +144,10 @@ def _facts(report: Mapping[str, Any]) -> list[Markup]:
 
 def _again(report: Mapping[str, Any]) -> Markup:
     parts: list[Child] = []
-    if report["best"]:
+    if report["lineage"]:
+        schedule = "".join(f"    ({p['until_epoch']}, {p['config']!r}),\n" for p in report["lineage"])
+        parts.append(tag("pre", f"schedule = [  # until which epoch, and with which configuration\n{schedule}]"))
+    elif report["best"]:
         parts.append(tag("pre", f"config = {_python(report['best']['config'])}"))
     if report["command"]:
         parts.append(tag("pre", " ".join(shlex.quote(word) for word in report["command"])))

@@ -60,6 +60,7 @@ def build(study: Study, folder: Path, command: Sequence[str] = ()) -> dict[str, 
         "steps": _steps(study),
         "importance": None if importance is None else _importance(importance),
         "beliefs": _beliefs(study),
+        "lineage": [] if best is None else _lineage(study, study.trial(best.trial)),
         "ranking": [t.id for t in sorted(filter(known, study.trials), key=study.rank_of)],
         "trials": [_trial(study, t, times.get(t.id)) for t in study.trials],
         "environment": machine(),
@@ -81,8 +82,19 @@ def _trial(study: Study, trial: Trial, when: tuple[float, float] | None) -> dict
         "started_seconds": when[0] if when else None,
         "ended_seconds": when[1] if when else None,
         "why": trial.why,
+        "parent": None if trial.parent is None else trial.parent._asdict(),
         "extra": trial.extra,
     }
+
+
+def _lineage(study: Study, trial: Trial) -> list[dict[str, Any]]:
+    """Which epochs of a trial were trained with which configuration, where it began from another trial."""
+    if trial.parent is None:
+        return []
+    return [
+        {"trial": p.trial, "from_epoch": p.from_epoch, "until_epoch": p.until_epoch, "config": p.config}
+        for p in study.lineage(trial.id)
+    ]
 
 
 def _from_events(study: Study) -> tuple[dict[int, tuple[float, float]], float, str | None]:
@@ -114,9 +126,10 @@ def _steps(study: Study) -> list[dict[str, Any]]:
         ):
             continue
         value = _best_told(study, event)
-        reached = int(event.payload.get("epoch", 1))
-        epochs += max(0, reached - epoch_of.get(event.trial, 0))
-        epoch_of[event.trial] = max(reached, epoch_of.get(event.trial, 0))
+        parent, reached = study.trial(event.trial).parent, int(event.payload.get("epoch", 1))
+        before = epoch_of.get(event.trial, 0 if parent is None else parent.epoch)
+        epochs += max(0, reached - before)
+        epoch_of[event.trial] = max(reached, before)
         if value is not None and study.score(value) < best:
             best = study.score(value)
             steps.append({"trial": event.trial, "value": value, "spent": epochs, "seconds": event.time_seconds})

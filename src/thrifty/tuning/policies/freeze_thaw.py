@@ -202,7 +202,7 @@ class _Seen:
         (self.paused.add if trial.state is State.PAUSED else self.paused.discard)(trial.id)
         scores = np.array([math.inf if v is None else study.score(v) for v in trial.values])
         best = np.minimum.accumulate(scores) if len(scores) else scores
-        at = [(i, e) for i, e in enumerate(self.levels) if e < trial.epoch and best[e - 1] < math.inf]
+        at = [(i, e) for i, e in enumerate(self.levels) if e < len(best) and best[e - 1] < math.inf]
         at += [(len(self.levels), trial.epoch)] * bool(trial.values)
         self.epoch_NL[trial.id] = self.value_NL[trial.id] = np.nan
         for i, epoch in at:

@@ -14,6 +14,7 @@ from thrifty.tuning.policies.hyperband import Hyperband
 from thrifty.tuning.policies.hyperopt import Hyperopt
 from thrifty.tuning.policies.median import Median
 from thrifty.tuning.policies.optuna import Optuna
+from thrifty.tuning.policies.pbt import Pbt
 from thrifty.tuning.policies.random import Fresh, Source, Straight
 from thrifty.tuning.policies.sobol import Sobol
 from thrifty.tuning.policy import Policy
@@ -34,6 +35,7 @@ SCHEDULERS: dict[str, Callable[[Source], Policy]] = {
     "hyperband": lambda source: Hyperband(source=source),
     "asha": lambda source: Asha(source=source),
     "median": lambda source: Median(source=source),
+    "pbt": lambda source: Pbt(source=source),
 }
 POLICIES: dict[str, Callable[[], Policy]] = {
     "freeze-thaw": FreezeThaw,
@@ -66,6 +68,11 @@ def policy_of(policy: str | Policy, max_epochs: int | None) -> Policy:
     if scheduler in SCHEDULERS:
         return SCHEDULERS[scheduler](SAMPLERS[sampler or "random"]())
     return POLICIES[policy]() if policy in POLICIES else Straight(SAMPLERS[policy]())
+
+
+def needs_checkpoints(policy: str | Policy) -> bool:
+    """Whether trials begin from checkpoints of others."""
+    return policy.partition("+")[0] == "pbt" if isinstance(policy, str) else hasattr(policy, "branches")
 
 
 def _check_pair(policy: str, scheduler: str, sampler: str) -> None:
