@@ -26,7 +26,7 @@ from thrifty.runtime.graph import Graph
 from thrifty.runtime.predictor import Predictor
 from thrifty.tuning.trial import Trial
 
-MOST_REFIT_SHARE = 0.25  # of the budget
+MOST_REFIT_SHARE = 0.4  # of the budget
 ALL_CORES = 0.65  # of its seconds, that a fit which had one core takes on all of them
 HURRY_SECONDS = 6.0  # for everything after an interruption
 REPORT_SECONDS = 1.5
@@ -188,16 +188,17 @@ def write_artifact(session: Session, choice: Choice, decision: Tuned | None) -> 
 # ---- refit
 
 
-def refit_reserve(session: Session) -> float:
-    """Seconds to keep for fitting the best so far again on all rows.
+def refit_reserve(session: Session, first: bool) -> float:
+    """Seconds to keep, from an arm's first trial or a further one, for fitting the best so far again on all rows.
 
-    None where its cost is what it was allotted, or where it would take too large a share of the budget.
+    None where it would take too large a share of the budget. A network that takes what it was allotted keeps them from
+    further trials alone: an arm that was never tried may bring more than its refit.
     """
     done = session.done()
     if not done or len(session.dataset.splits.rounds()) > 1:
         return 0.0
     candidate = session.plan.planned[done[0].config["candidate"]].candidate
-    if candidate.prior(session.facts).elastic:
+    if first and candidate.prior(session.facts).elastic:
         return 0.0
     seconds = _refit_seconds(session, done[0])
     return seconds if seconds <= MOST_REFIT_SHARE * (session.clock.budget_seconds or 0.0) else 0.0

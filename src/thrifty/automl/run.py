@@ -254,7 +254,7 @@ def _search(session: Any) -> str:
         planning.arms(session.plan, session.facts),
         baseline="baseline",
         perfect=session.perfect,
-        reserve_seconds=lambda: refit_reserve(session),
+        reserve_seconds=lambda first: refit_reserve(session, first),
         free_cores=session.executor.free_cores,
         seed=session.request.seed,
     )

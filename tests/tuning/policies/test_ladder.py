@@ -13,8 +13,10 @@ CHEAP = Arm("cheap", {"model.x": Float(0, 1)}, seconds=1.0, skill=0.5, spread=0.
 DEAR = Arm("dear", {"model.x": Float(0, 1)}, seconds=50.0, skill=0.8, spread=0.1, first={"model.x": 0.5})
 
 
-def ladder(*arms, free=2):
-    return Ladder(arms, baseline="baseline", perfect=1.0, reserve_seconds=lambda: 0.0, free_cores=lambda: free, seed=0)
+def ladder(*arms, free=2, reserve_seconds=lambda first: 0.0):
+    return Ladder(
+        arms, baseline="baseline", perfect=1.0, reserve_seconds=reserve_seconds, free_cores=lambda: free, seed=0
+    )
 
 
 def clock(budget, now=0.0):
@@ -50,6 +52,13 @@ def test_it_stops_when_nothing_is_worth_its_price():
 def test_an_arm_that_does_not_fit_the_time_left_is_not_bought():
     bought, decision = run(ladder(BASE, DEAR), study(), 20.0, {"baseline": 0.1})
     assert bought == ["baseline"]
+    assert decision == Stop("budget")
+
+
+def test_what_is_kept_from_further_trials_is_there_for_the_first_of_an_arm():
+    policy = ladder(BASE, CHEAP, DEAR, reserve_seconds=lambda first: 0.0 if first else 60.0)
+    bought, decision = run(policy, study(), 60.0, {"baseline": 0.1, "cheap": 0.5, "dear": 0.8})
+    assert sorted(bought) == ["baseline", "cheap", "dear"]
     assert decision == Stop("budget")
 
 

@@ -9,8 +9,9 @@ late epochs rule (https://arxiv.org/abs/2404.16795), and is one of two kinds:
 - an epoch, to pass the best that any trial was by that epoch: right where configurations tell little and many must be
   tried, for a short trial is not held against what long ones have come to.
 
-The model's own variances say how often which. A share of the epochs goes to random trials run to a random depth, which
-guards against curves that cross late.
+The model's own variances say how often which. A gain is divided by the root of what its step costs, for steps grow with
+a trial and a first look is cheap (https://arxiv.org/abs/1206.2944 divides by the cost). A share of the epochs goes to
+random trials run to a random depth, which guards against curves that cross late.
 """
 
 from __future__ import annotations
@@ -42,14 +43,16 @@ FITTED = "curve_model_fitted"
 class Settings:
     """What was chosen once for every task.
 
-    growth: a step goes this much further than the last. explored: share of the epochs for random trials of random
-    depth. random: share of decisions that start a random configuration. start: trials before there is a model.
+    growth: a step goes this much further than the last. cost_power: a gain is divided by the epochs of its step to this
+    power, so 1 is the gain an epoch. explored: share of the epochs for random trials of random depth. random: share of
+    decisions that start a random configuration. start: trials before there is a model.
     candidates: new configurations that a decision looks at, half of them near the `elite` best trials.
     by_rank: how much a value's rank counts against its size, which alone lets a few diverged trials hide all the rest.
     most_trials, most_alive, most_observed, most_fitted: what one decision looks at, which bounds its cost.
     """
 
     growth: float = 1.5
+    cost_power: float = 0.5
     explored: float = 0.1
     random: float = 0.2
     start: int = 4
@@ -93,7 +96,7 @@ class FreezeThaw:
         return seen.unfinished() or self._next(study, seen, rng)
 
     def _next(self, study: Study, seen: _Seen, rng: np.random.Generator) -> Decision:
-        if seen.explored < self.settings.explored * (study.epochs_spent + seen.last):
+        if seen.explored < self.settings.explored * study.epochs_spent:
             depth = seen.level_up_to(seen.last ** rng.random())
             decision = self._start(study, rng, depth, "a random one, run deep to keep the model honest", depth)
         elif seen.num_known < self.settings.start or rng.random() < self.settings.random:
@@ -123,7 +126,8 @@ class FreezeThaw:
         horizon = seen.last ** rng.random()
         units_MP = view.candidates(rng)
         of = view.gains_by if rng.random() < seen.model.own_to_told else view.gains_ahead
-        gain = of(horizon, alive, units_MP)
+        steps_M = [seen.next_level(k) - seen.trials[k].epoch for k in alive] + [seen.levels[0]] * len(units_MP)
+        gain = of(horizon, alive, units_MP) / np.array(steps_M) ** self.settings.cost_power
         for j in np.argsort(-gain, kind="stable"):
             if j < len(alive):
                 trial = int(alive[j])

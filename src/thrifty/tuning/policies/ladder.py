@@ -75,8 +75,8 @@ class Offer:
 class Ladder:
     """The policy. `baseline` names the arm that defines skill 0; `perfect` is the value of a perfect score.
 
-    Values are higher-is-better. `reserve_seconds` is what must be left when the last trial ends; `free_cores` says how
-    many cores are idle now.
+    Values are higher-is-better. `reserve_seconds` is what must be left when the last trial ends, told whether that is
+    the first of its arm; `free_cores` says how many cores are idle now.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Ladder:
         *,
         baseline: str,
         perfect: float,
-        reserve_seconds: Callable[[], float],
+        reserve_seconds: Callable[[bool], float],
         free_cores: Callable[[], int],
         seed: int = 0,
     ) -> None:
@@ -161,7 +161,8 @@ class View:
         self.ladder = ladder
         self.clock = clock
         self.trials = list(study.trials)
-        self.left = clock.left() - ladder.reserve_seconds()
+        self.left = clock.left() - ladder.reserve_seconds(False)
+        self.left_for_first = clock.left() - ladder.reserve_seconds(True)
         self.running = [t for t in self.trials if t.state == State.RUNNING]
         base = [value_of(t) for t in self.done_of(ladder.baseline)]
         self.base = base[0] if base else None
@@ -199,7 +200,7 @@ class View:
         if tried and (arm.name == self.ladder.baseline or not arm.space or (running and not done)):
             return None
         price = self._price(arm, done)
-        if price is None or price > self.left:
+        if price is None or price > self._left(arm):
             self.unaffordable = True
             return None
         gain = 1.0 if arm.name == self.ladder.baseline else self._gain(arm, done, running)  # skill is told by it
@@ -208,14 +209,18 @@ class View:
     def _price(self, arm: Arm, done: list[Trial]) -> float | None:
         if arm.elastic:
             wanted = 2.0 * arm.seconds * self.speed
-            price = min(wanted, self.left if done else max(FIRST_SHARE * self.left, self.left - self._untried(arm)))
-            if self.left - price < LEAST_SHARE * wanted:
-                price = min(wanted, self.left)
+            left = self._left(arm)
+            price = min(wanted, left if done else max(FIRST_SHARE * left, left - self._untried(arm)))
+            if left - price < LEAST_SHARE * wanted:
+                price = min(wanted, left)
             return price if price >= max(arm.overhead_seconds + 2.0, LEAST_SHARE * arm.seconds * self.speed) else None
         if done:
             costs = [t.cost_seconds for t in done]
             return statistics.median(costs[1:] or costs)
         return arm.seconds * self.speed
+
+    def _left(self, arm: Arm) -> float:
+        return self.left if self.trials_of(arm.name) else self.left_for_first
 
     def _untried(self, arm: Arm) -> float:
         """Seconds that the first trials of all other arms take that are worth one; of elastic ones, at least."""
