@@ -243,7 +243,7 @@ def _metric(request: Request, dataset: Any, choose_metric: Any, metric_for: Any)
 def _search(session: Any) -> str:
     """Runs the search; returns why it stopped: budget, converged or interrupted."""
     from thrifty.automl import plan as planning
-    from thrifty.automl.handover import keep_best, refit_reserve
+    from thrifty.automl.handover import keep_best, refit_to_come
     from thrifty.core.budget import Budget
     from thrifty.tuning.policies.ladder import Ladder
     from thrifty.tuning.search import search
@@ -254,7 +254,7 @@ def _search(session: Any) -> str:
         planning.arms(session.plan, session.facts),
         baseline="baseline",
         perfect=session.perfect,
-        reserve_seconds=lambda first: refit_reserve(session, first),
+        refit=lambda: refit_to_come(session),
         free_cores=session.executor.free_cores,
         seed=session.request.seed,
     )

@@ -4,19 +4,18 @@ import pytest
 
 from thrifty.core.budget import Clock
 from thrifty.core.space import Float
-from thrifty.tuning.policies.ladder import Arm, Ladder, View
+from thrifty.tuning.policies.ladder import Arm, Ladder, Refit, View
 from thrifty.tuning.policy import Purchase, Stop, Wait
 from thrifty.tuning.study import Study
 
 BASE = Arm("baseline", {}, seconds=0.1, skill=0.0, spread=0.01)
 CHEAP = Arm("cheap", {"model.x": Float(0, 1)}, seconds=1.0, skill=0.5, spread=0.1, first={"model.x": 0.5})
+NO_REFIT = Refit()
 DEAR = Arm("dear", {"model.x": Float(0, 1)}, seconds=50.0, skill=0.8, spread=0.1, first={"model.x": 0.5})
 
 
-def ladder(*arms, free=2, reserve_seconds=lambda first: 0.0):
-    return Ladder(
-        arms, baseline="baseline", perfect=1.0, reserve_seconds=reserve_seconds, free_cores=lambda: free, seed=0
-    )
+def ladder(*arms, free=2, refit=NO_REFIT):
+    return Ladder(arms, baseline="baseline", perfect=1.0, refit=lambda: refit, free_cores=lambda: free, seed=0)
 
 
 def clock(budget, now=0.0):
@@ -55,11 +54,19 @@ def test_an_arm_that_does_not_fit_the_time_left_is_not_bought():
     assert decision == Stop("budget")
 
 
-def test_what_is_kept_from_further_trials_is_there_for_the_first_of_an_arm():
-    policy = ladder(BASE, CHEAP, DEAR, reserve_seconds=lambda first: 0.0 if first else 60.0)
-    bought, decision = run(policy, study(), 60.0, {"baseline": 0.1, "cheap": 0.5, "dear": 0.8})
-    assert sorted(bought) == ["baseline", "cheap", "dear"]
-    assert decision == Stop("budget")
+@pytest.mark.parametrize(
+    ("refit", "reached"),
+    [
+        (Refit(60.0, gain=0.01, always=False), True),
+        (Refit(60.0, gain=0.9, always=False), False),
+        (Refit(60.0, gain=0.01, always=True), False),
+    ],
+)
+def test_the_time_of_the_refit_is_for_trials_that_bring_more(refit, reached):
+    values = {"baseline": 0.1, "cheap": 0.5, "dear": 0.8}
+    bought, _ = run(ladder(BASE, CHEAP, DEAR, refit=refit), study(), 65.0, values)
+    assert "cheap" in bought
+    assert ("dear" in bought) == reached
 
 
 def test_an_arm_that_failed_twice_is_closed():

@@ -13,7 +13,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from thrifty.core.budget import Clock
 from thrifty.core.seeds import generator
@@ -72,11 +72,23 @@ class Offer:
         return self.gain / max(self.price, 1e-3)
 
 
+class Refit(NamedTuple):
+    """Fitting the best so far again on all rows at the end: its price in seconds, and what it is expected to bring.
+
+    gain: share of what the best lacks to a perfect score. always: its seconds are kept from every trial, not from those
+    alone that bring less per second.
+    """
+
+    seconds: float = 0.0
+    gain: float = 0.0
+    always: bool = True
+
+
 class Ladder:
     """The policy. `baseline` names the arm that defines skill 0; `perfect` is the value of a perfect score.
 
-    Values are higher-is-better. `reserve_seconds` is what must be left when the last trial ends, told whether that is
-    the first of its arm; `free_cores` says how many cores are idle now.
+    Values are higher-is-better. `refit` is what is to come when the last trial has ended; `free_cores` says how many
+    cores are idle now.
     """
 
     def __init__(
@@ -85,14 +97,14 @@ class Ladder:
         *,
         baseline: str,
         perfect: float,
-        reserve_seconds: Callable[[bool], float],
+        refit: Callable[[], Refit],
         free_cores: Callable[[], int],
         seed: int = 0,
     ) -> None:
         self.arms = {arm.name: arm for arm in arms}
         self.baseline = baseline
         self.perfect = perfect
-        self.reserve_seconds = reserve_seconds
+        self.refit = refit
         self.free_cores = free_cores
         self.seed = seed
 
@@ -161,8 +173,8 @@ class View:
         self.ladder = ladder
         self.clock = clock
         self.trials = list(study.trials)
-        self.left = clock.left() - ladder.reserve_seconds(False)
-        self.left_for_first = clock.left() - ladder.reserve_seconds(True)
+        self.refit = ladder.refit()
+        self.left = clock.left() - self.refit.seconds
         self.running = [t for t in self.trials if t.state == State.RUNNING]
         base = [value_of(t) for t in self.done_of(ladder.baseline)]
         self.base = base[0] if base else None
@@ -199,17 +211,23 @@ class View:
             return None
         if tried and (arm.name == self.ladder.baseline or not arm.space or (running and not done)):
             return None
-        price = self._price(arm, done)
-        if price is None or price > self._left(arm):
-            self.unaffordable = True
-            return None
         gain = 1.0 if arm.name == self.ladder.baseline else self._gain(arm, done, running)  # skill is told by it
-        return Offer(arm, gain, price, first=not tried)
+        for left in (self.left + self.refit.seconds, self.left):
+            price = self._price(arm, done, left)
+            if price is not None and price <= left and (left == self.left or self._before_refit(gain / price)):
+                return Offer(arm, gain, price, first=not tried)
+        self.unaffordable = True
+        return None
 
-    def _price(self, arm: Arm, done: list[Trial]) -> float | None:
+    def _before_refit(self, rate: float) -> bool:
+        """Whether a trial of this gain a second may take the time of the refit."""
+        if self.refit.always or self.best is None:
+            return False
+        return rate * self.refit.seconds > self.refit.gain * (1.0 - self.best)
+
+    def _price(self, arm: Arm, done: list[Trial], left: float) -> float | None:
         if arm.elastic:
             wanted = 2.0 * arm.seconds * self.speed
-            left = self._left(arm)
             price = min(wanted, left if done else max(FIRST_SHARE * left, left - self._untried(arm)))
             if left - price < LEAST_SHARE * wanted:
                 price = min(wanted, left)
@@ -218,9 +236,6 @@ class View:
             costs = [t.cost_seconds for t in done]
             return statistics.median(costs[1:] or costs)
         return arm.seconds * self.speed
-
-    def _left(self, arm: Arm) -> float:
-        return self.left if self.trials_of(arm.name) else self.left_for_first
 
     def _untried(self, arm: Arm) -> float:
         """Seconds that the first trials of all other arms take that are worth one; of elastic ones, at least."""
@@ -281,7 +296,7 @@ class View:
             return 0.0
         if arm.elastic:
             return float(trial.config.get(arm.seconds_path, arm.seconds)) + arm.overhead_seconds
-        return self._price(arm, self.done_of(arm.name)) or arm.seconds
+        return self._price(arm, self.done_of(arm.name), self.left) or arm.seconds
 
     def seconds_running(self, trial: Trial) -> float:
         return self.clock.elapsed() - float(trial.extra.get("started_seconds", self.clock.elapsed()))
