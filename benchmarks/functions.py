@@ -45,7 +45,7 @@ TABLES = {
 OURS = {  # and the code that decides what each does
     "auto": tuple(
         f"tuning/{name}.py"
-        for name in ("policies/gaussian_process", "policies/sobol", "policies/told", "values", "encoding")
+        for name in ("policies/gaussian_process", "policies/sobol", "policies/told", "values", "covariance", "encoding")
     ),
     "random": (),
     "sobol": ("tuning/policies/sobol.py",),

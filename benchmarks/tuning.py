@@ -39,7 +39,12 @@ MARKS = (3, 10, 20, 50)
 KEPT = (*range(1, 11), 12, 15, 20, 25, 30, 40, 50)  # trainings after which a run's regret is kept
 GOALS = {"taskset": 0.245, "lcbench": 0.093}
 OURS = {  # and the code that decides what each does
-    "freeze-thaw": ("tuning/policies/freeze_thaw.py", "tuning/curves.py", "tuning/encoding.py"),
+    "freeze-thaw": (
+        "tuning/policies/freeze_thaw.py",
+        "tuning/curves.py",
+        "tuning/covariance.py",
+        "tuning/encoding.py",
+    ),
     "hyperband": ("tuning/policies/hyperband.py",),
     "random": (),
 }

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from thrifty.core.errors import MissingExtraError
+from thrifty.tuning.covariance import inverse_root, square_distance
 
 JITTER = 1e-6
 
@@ -83,8 +84,7 @@ class CurveModel:
         """Takes in the observations that predictions build on."""
         self._points, self._y_N = points, y_N
         k_NN = self._covariance(points, points)
-        k_NN[np.diag_indices(len(y_N))] += np.exp(self.settings_S[-1]) + JITTER
-        self._root_NN = _inverse_root(k_NN)
+        self._root_NN = inverse_root(k_NN, float(np.exp(self.settings_S[-1])) + JITTER)
         self._alpha_N = self._root_NN @ y_N
 
     def predict(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +97,7 @@ class CurveModel:
         p = self.num_parameters
         scale_C = np.exp(settings_S[:p])[self.parameter_C]
         a, b, c, length, noise = np.exp(settings_S[p:])
-        r_NM = np.sqrt(5 * _square_distance(one.x_NC / scale_C, two.x_NC / scale_C))
+        r_NM = np.sqrt(5 * square_distance(one.x_NC / scale_C, two.x_NC / scale_C))
         e_NM = np.exp(-r_NM)
         s_NM = 3**0.5 * np.abs(one.u_N[:, None] - two.u_N[None]) / length
         es_NM = np.exp(-s_NM)
@@ -134,21 +134,6 @@ class CurveModel:
         gradient_S[p : p + 3] = 0.5 * a * (wt_NN * kx).sum(), 0.5 * b * wt_NN[same].sum(), 0.5 * c * wt_NN.sum()
         gradient_S[p + 3 :] = 0.5 * (w_NN * slope * inner).sum(), 0.5 * noise * np.trace(w_NN)
         return float(value), gradient_S + z_S / self.prior_spread_S
-
-
-def _inverse_root(k_NN: np.ndarray) -> np.ndarray:
-    """The inverse of k_NN's Cholesky factor; a matrix that is all but singular is helped by its diagonal."""
-    for extra in (0.0, 1e-4, 1e-2):
-        try:
-            return np.linalg.inv(np.linalg.cholesky(k_NN + extra * np.eye(len(k_NN)) if extra else k_NN))
-        except np.linalg.LinAlgError:
-            continue
-    return np.linalg.inv(np.linalg.cholesky(k_NN + np.eye(len(k_NN))))
-
-
-def _square_distance(one_NC: np.ndarray, two_MC: np.ndarray) -> np.ndarray:
-    squares = (one_NC * one_NC).sum(1)[:, None] + (two_MC * two_MC).sum(1)[None]
-    return np.maximum(squares - 2 * one_NC @ two_MC.T, 0)
 
 
 def expected_improvement(mean: np.ndarray, spread: np.ndarray, best: float | np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from thrifty.core.errors import MissingExtraError
+from thrifty.tuning.covariance import inverse_root, square_distance
 
 JITTER = 1e-8
 LEAST_VARIANCE = 1e-12
@@ -74,7 +75,7 @@ class ValueModel:
         self._a, self._c, noise = np.exp(self.settings_S[self.num_parameters :]).tolist()
         self._z_NC = x_NC / self._scale_C
         k_NN = self._covariance(self._z_NC)
-        self._root_NN = _inverse_root(k_NN, noise + JITTER)
+        self._root_NN = inverse_root(k_NN, noise + JITTER)
         self._alpha_N = self._root_NN.T @ (self._root_NN @ y_N)
 
     def predict(self, x_MC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +107,7 @@ class ValueModel:
         return gain, -by_mean * (self._alpha_N @ dk_NC) - by_spread * ((v_N @ self._root_NN) @ dk_NC)
 
     def _covariance(self, z_MC: np.ndarray) -> np.ndarray:
-        r_NM = np.sqrt(5 * _square_distance(self._z_NC, z_MC))
+        r_NM = np.sqrt(5 * square_distance(self._z_NC, z_MC))
         return self._a * (1 + r_NM + r_NM * r_NM / 3) * np.exp(-r_NM) + self._c
 
     def _loss(self, settings_S: np.ndarray, x_NC: np.ndarray, y_N: np.ndarray) -> tuple[float, np.ndarray]:
@@ -114,7 +115,7 @@ class ValueModel:
         p = self.num_parameters
         z_NC = x_NC / np.exp(settings_S[:p])[self.parameter_C]
         a, c, noise = np.exp(settings_S[p:]).tolist()
-        r_NN = np.sqrt(5 * _square_distance(z_NC, z_NC))
+        r_NN = np.sqrt(5 * square_distance(z_NC, z_NC))
         e_NN = np.exp(-r_NN)
         kx_NN = (1 + r_NN + r_NN * r_NN / 3) * e_NN
         k_NN = a * kx_NN + c
@@ -134,21 +135,6 @@ class ValueModel:
         gradient_S[:p] = np.bincount(self.parameter_C, by_column_C, p)
         gradient_S[p:] = 0.5 * a * (w_NN * kx_NN).sum(), 0.5 * c * w_NN.sum(), 0.5 * noise * np.trace(w_NN)
         return float(value), gradient_S + off_S / self.prior_spread_S
-
-
-def _inverse_root(k_NN: np.ndarray, diagonal: float) -> np.ndarray:
-    """The inverse of k_NN's Cholesky factor, with `diagonal` added to its diagonal or as much more as it takes."""
-    for more in (0.0, 1e-6, 1e-4, 1e-2):
-        try:
-            return np.linalg.inv(np.linalg.cholesky(k_NN + (diagonal + more) * np.eye(len(k_NN))))
-        except np.linalg.LinAlgError:
-            continue
-    return np.linalg.inv(np.linalg.cholesky(k_NN + (diagonal + 1) * np.eye(len(k_NN))))
-
-
-def _square_distance(one_NC: np.ndarray, two_MC: np.ndarray) -> np.ndarray:
-    squares = (one_NC * one_NC).sum(1)[:, None] + (two_MC * two_MC).sum(1)[None]
-    return np.maximum(squares - 2 * one_NC @ two_MC.T, 0)
 
 
 def log_expected_improvement(mean_M: np.ndarray, spread_M: np.ndarray, best: float) -> np.ndarray:
