@@ -56,6 +56,12 @@ def test_whole_bounds_narrow_to_whole_numbers():
     assert parse_wishes({"model": {"num_leaves": {"low": 4, "high": 9}}}) == {"model.num_leaves": Int(4, 9)}
 
 
+def test_the_recipe_of_a_trial_is_a_recipe_file(tmp_path):
+    path = tmp_path / "recipe.json"
+    path.write_text('{"model": {"kind": "trees"}, "training": null, "seed": 3}')
+    assert read_recipe(path) == {"model": {"kind": "trees"}}
+
+
 def test_a_recipe_that_is_no_mapping_is_a_usage_error(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("- 1\n- 2\n")

@@ -72,6 +72,17 @@ def test_one_class_that_is_mirrored_into_another_refuses_for_all() -> None:
     assert symmetries["up-down"].keeps
 
 
+@pytest.mark.parametrize("task", [Task.REGRESSION, Task.MULTICLASS])
+def test_images_that_are_nearly_all_the_same_allow_nothing(task: Task) -> None:
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((400, SIDE, SIDE, 1), np.uint8)
+    pixels[:60] = rng.integers(0, 255, (60, SIDE, SIDE, 1), dtype=np.uint8)
+    y = rng.integers(0, 2, 400) if task is Task.MULTICLASS else rng.normal(size=400)
+    symmetries = found(pixels, y, task)
+    assert names_of(symmetries) == ""
+    assert all(np.isfinite([one.before, one.after]).all() for one in symmetries)
+
+
 @pytest.mark.parametrize(("width", "kept"), [(32, True), (9, False)])
 def test_numbers_are_judged_by_what_is_explained(width: int, kept: bool) -> None:
     rng = np.random.default_rng(0)

@@ -40,3 +40,8 @@ def test_recipes_of_both_kinds_are_read_back_and_a_tuned_text_network_as_the_fin
     old = to_json(recipe)
     old["model"]["kind"] = "text_network"
     assert from_json(old) == recipe
+    pretrained = dataclasses.replace(FACTS, weights=frozenset({"text"}))
+    assert set(plan.make(pretrained, plan.parse_wishes({"model": old["model"]}), ()).planned) == {
+        "baseline",
+        "text_finetune",
+    }

@@ -39,6 +39,7 @@ TIMED_SECONDS = 0.3
 ALONE_ROWS = 8
 IMPORTANCE_SHARE = 0.05  # of what the run took so far, for what the columns are worth
 LIMITS_NOT_MET = 3
+MOST_TAKEN_UP = 5
 
 
 @dataclass
@@ -74,6 +75,13 @@ def keep_best(session: Session, trial: int | None) -> None:
         choice = choose(session, _library(session), ensembles=False)
         if choice.members[0].trial == trial:
             write_artifact(session, choice, _decision(session, choice))
+
+
+def take_up(session: Session) -> None:
+    """Tells the search's clock of the models that an earlier sitting left, and what a row costs through the best."""
+    for trial in session.done()[:MOST_TAKEN_UP]:
+        session.search_clock.has_model = True
+        _time_rows(session, trial.id)
 
 
 def _time_rows(session: Session, trial: int) -> None:
@@ -196,25 +204,20 @@ def refit_to_come(session: Session) -> Refit:
     The seconds of a network, which takes what it was allotted, are kept from trials that bring less alone.
     """
     done = session.done()
-    if not done or len(session.dataset.splits.rounds()) > 1:
+    if not done or len(session.dataset.splits.rounds()) > 1 or session.has_refit(done[0].id):
         return Refit()
     candidate = session.plan.planned[done[0].config["candidate"]].candidate
     seconds = _refit_seconds(session, done[0])
     if seconds > MOST_REFIT_SHARE * (session.clock.budget_seconds or 0.0):
         return Refit()
-    gain = 1.0 - _grown(session) ** -ROWS_POWER
+    gain = 1.0 - session.grown**-ROWS_POWER
     return Refit(seconds, gain, always=not candidate.prior(session.facts).elastic)
-
-
-def _grown(session: Session) -> float:
-    """How many times the rows there are for a refit."""
-    return len(session.dataset.splits.development_rows) / max(1, len(session.dataset.splits.rounds()[0][0]))
 
 
 def _refit_seconds(session: Session, trial: Trial) -> float:
     """What a fit on all development rows takes, on all cores, with a little to spare."""
     alone = not session.plan.planned[trial.config["candidate"]].candidate.all_cores and session.executor.cores > 1
-    return 1.15 * _grown(session) * trial.cost_seconds * (ALL_CORES if alone else 1.0)
+    return 1.15 * session.grown * trial.cost_seconds * (ALL_CORES if alone else 1.0)
 
 
 def _refit(session: Session, library: Library, members: Sequence[Member], left: Callable[[], float]) -> None:
@@ -229,6 +232,8 @@ def _refit(session: Session, library: Library, members: Sequence[Member], left: 
         trial = session.study.trial(member.trial)
         if session.interruption.number is not None:
             return
+        if session.has_refit(trial.id):  # of an earlier sitting
+            continue
         if _refit_seconds(session, trial) + spare < left():
             session.stage("fitting again on all rows")
             kept_before = fits_limits(session, library.scales(members))

@@ -11,10 +11,11 @@ from typing import Any
 from thrifty.automl.candidates import candidate as registry
 from thrifty.automl.candidates.candidate import Candidate
 from thrifty.automl.facts import Facts
+from thrifty.automl.symmetries import CHANGES
 from thrifty.core.domain import domain_from_json
 from thrifty.core.errors import UsageError
 from thrifty.core.space import Choice, Domain, Float, Int
-from thrifty.recipe import MODELS, Recipe, override, space_of, to_json
+from thrifty.recipe import MODELS, Recipe, TextFinetune, override, space_of, to_json
 from thrifty.tuning.policies.ladder import Arm
 
 TEXT_FIELDS = ("model.word_ngrams", "model.char_ngrams", "model.max_features")  # that change nothing without text
@@ -30,6 +31,7 @@ class Planned:
     candidate: Candidate
     recipe: Recipe
     space: Mapping[str, Domain]
+    wished: frozenset[str] = frozenset()  # the paths that the user set or narrowed
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str]) -> Pl
     that no candidate has, or when nothing is left.
     """
     registry.check_names(excluded)
+    if wishes.get("model.kind") == "text_network" and "model.tuned" in wishes:
+        wishes = {**wishes, "model.kind": TextFinetune.kind}  # as files of the name's earlier meaning say
     kind = wishes.get("model.kind")
     if kind is not None and kind not in MODELS:
         close = difflib.get_close_matches(str(kind), MODELS, 1)
@@ -74,7 +78,7 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str]) -> Pl
             skipped[name] = f"the recipe asks for {kind}"
             continue
         used |= applied
-        planned[name] = Planned(candidate, recipe, space)
+        planned[name] = Planned(candidate, recipe, space, frozenset(applied))
     for path in wishes:
         if path not in used and path != "model.kind":
             raise UsageError(f"no candidate that fits this data has a field {path!r}; see docs/recipes.md")
@@ -98,6 +102,10 @@ def _apply(
         part, _, name = path.partition(".")
         if path == "model.kind" or not isinstance(plain.get(part), dict) or name not in plain[part]:
             continue
+        if path == "training.mixing" and recipe.model.kind not in IMAGE_NETWORKS and wish != 0.0:
+            continue
+        if path == "training.symmetries":
+            _check_symmetries(wish)
         applied.add(path)
         if isinstance(wish, (Float, Int, Choice)):
             space[path] = wish
@@ -107,6 +115,13 @@ def _apply(
             space.pop(path, None)
             recipe = override(recipe, {path: wish})
     return recipe, space, applied
+
+
+def _check_symmetries(wish: Any) -> None:
+    for value in wish.options if isinstance(wish, Choice) else (wish,):
+        unknown = [name for name in str(value).split() if name not in CHANGES]
+        if unknown:
+            raise UsageError(f"training.symmetries has {unknown[0]!r}; it may have {', '.join(CHANGES)}")
 
 
 def parse_wishes(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -154,11 +169,14 @@ def arms(plan: Plan, facts: Facts) -> list[Arm]:
 
 
 def _contrast(planned: Planned) -> dict[str, Any]:
-    """What switches the augmentation of a candidate off, empty where the user fixed its strength."""
-    if "training.augmentation" not in planned.space:
+    """What switches the augmentation of a candidate off, empty where the user does not allow that."""
+    searched = {path: off for path, off in AUGMENTATION.items() if path in planned.space}
+    if "training.augmentation" not in searched or not all(planned.space[p].contains(v) for p, v in searched.items()):
         return {}
     flips = planned.recipe.training is not None and planned.recipe.training.symmetries
-    return {path: off for path, off in AUGMENTATION.items() if path in planned.space or (off == "" and flips)}
+    if flips and "training.symmetries" not in planned.wished:
+        searched["training.symmetries"] = AUGMENTATION["training.symmetries"]
+    return searched
 
 
 def _value_at(recipe: Recipe, path: str) -> Any:

@@ -171,7 +171,10 @@ def _folder(value: Any) -> str:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The nested wishes of a YAML recipe file. Raises UsageError when it cannot be read as a mapping."""
+    """The nested wishes of a YAML recipe file, or of a trial's recipe.json, whose seed and empty parts say nothing.
+
+    Raises UsageError when it cannot be read as a mapping.
+    """
     import yaml
 
     try:
@@ -184,6 +187,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"--recipe {path} must hold a mapping like `model: {{kind: trees}}`, not {type(tree).__name__}"
         )
+    tree = {part: fields for part, fields in tree.items() if part != "seed" and fields is not None}
     for part in tree:
         if part not in ("model", "training", "preparation"):
             raise UsageError(

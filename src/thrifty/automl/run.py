@@ -243,7 +243,7 @@ def _metric(request: Request, dataset: Any, choose_metric: Any, metric_for: Any)
 def _search(session: Any) -> str:
     """Runs the search; returns why it stopped: budget, converged or interrupted."""
     from thrifty.automl import plan as planning
-    from thrifty.automl.handover import keep_best, refit_to_come
+    from thrifty.automl.handover import keep_best, refit_to_come, take_up
     from thrifty.core.budget import Budget
     from thrifty.tuning.policies.ladder import Ladder
     from thrifty.tuning.search import search
@@ -261,6 +261,7 @@ def _search(session: Any) -> str:
     budget = Budget(trials=len(session.plan.planned)) if session.request.command == "train" else None
     grace = min(5.0, max(1.0, 0.03 * (session.clock.budget_seconds or 0.0)))
     why = "budget"
+    take_up(session)
     events = search(
         session.study, policy, session.executor, session.job_of, session.search_clock, budget, grace_seconds=grace
     )

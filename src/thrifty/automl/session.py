@@ -162,8 +162,8 @@ class Session:
 
     def model_of(self, trial: int) -> Path:
         """The folder of a trial's model: refitted on all development rows where that was done."""
-        refitted = self.directory.trial(trial) / "refit" / "model"
-        return refitted if (refitted / "model.json").exists() else self.directory.trial(trial) / "model"
+        folder = self.directory.trial(trial)
+        return folder / "refit" / "model" if self.has_refit(trial) else folder / "model"
 
     def validation_scores(self, trial: int) -> np.ndarray:
         return np.load(self.directory.trial(trial) / "validation.npy", allow_pickle=False)
@@ -188,6 +188,15 @@ class Session:
         left = self.search_clock.left()
         return self._job(str(trial.config["candidate"]), folder, recipe, "train", left)
 
+    @property
+    def grown(self) -> float:
+        """How many times as many rows a refit learns from."""
+        splits = self.dataset.splits
+        return len(splits.development_rows) / max(1, len(splits.rounds()[0][0]))
+
+    def has_refit(self, trial: int) -> bool:
+        return (self.directory.trial(trial) / "refit" / "model" / "model.json").exists()
+
     def refit_job(self, trial: Trial, seconds: float) -> Job:
         """The job that fits a trial's recipe again, on train and validation rows and all cores, as it was chosen."""
         from thrifty.core.files import read_json
@@ -199,6 +208,8 @@ class Session:
         if (folder / "chosen.json").exists():
             shutil.copy(folder / "chosen.json", refit / "chosen.json")
         recipe = read_json(folder / "recipe.json")
+        if "training.seconds" in trial.config:  # allotted for fewer rows
+            recipe["training"]["seconds"] *= self.grown
         job = self._job(str(trial.config["candidate"]), refit, recipe, "development", seconds)
         return replace(job, cores=min(self.executor.cores, self.facts.cores))
 

@@ -28,7 +28,7 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "quarter-turns": lambda pixels_NHWC: np.rot90(pixels_NHWC, axes=(1, 2)),
 }
 SIDE = 32
-CHUNK_ROWS = 125
+CHUNK_ROWS = 25
 MIN_ROWS = 200
 MAX_ROWS = 1500
 MIN_SKILL = 0.3  # of a perfect score, from which on the quick model knows what it is looking at
@@ -43,7 +43,8 @@ def known(dataset: Dataset, file: Path, channels: int, seconds: float, seed: int
     if file.exists():
         return [SymmetryFinding(**one) for one in read_json(file)["symmetries"]]
     found = probe(dataset, channels, seconds, seed)
-    write_json(file, {"symmetries": [asdict(one) for one in found]})
+    if found:  # otherwise a later sitting may have more time
+        write_json(file, {"symmetries": [asdict(one) for one in found]})
     return found
 
 
@@ -54,13 +55,13 @@ def probe(dataset: Dataset, channels: int, seconds: float, seed: int = 0) -> lis
     """
     names = dataset.schema.names_of(Meaning.IMAGE)
     rows = dataset.splits.rounds()[0][0]
-    if len(names) != 1 or len(rows) < MIN_ROWS:
+    if len(names) != 1 or not channels or len(rows) < MIN_ROWS:
         return []
     rows = generator(seed, "symmetries").permutation(rows)[:MAX_ROWS]
     encoder, statistics = Image(names, SIDE, channels), ImageStatistics(names, channels, small=8, cells=(8,))
     features: list[list[np.ndarray]] = []
     kept: list[np.ndarray] = []
-    until = time.perf_counter() + seconds / 2  # the rest is for the model
+    began = time.perf_counter()  # half of the time is for the model
     for start in range(0, len(rows), CHUNK_ROWS):
         some = rows[start : start + CHUNK_ROWS]
         arrays, _ = encoder.encode(dataset.columns(some, names))
@@ -69,7 +70,8 @@ def probe(dataset: Dataset, channels: int, seconds: float, seed: int = 0) -> lis
         versions = [pixels_NHWC, *(change(pixels_NHWC) for change in CHANGES.values())]
         features.append([_describe(statistics, names[0], version) for version in versions])
         kept.append(some[there])
-        if time.perf_counter() > until:
+        took, done = time.perf_counter() - began, start + len(some)
+        if took > seconds / 2 or took * MIN_ROWS / done > seconds:  # or it will not come to enough rows
             break
     used = np.concatenate(kept)
     if len(used) < MIN_ROWS:
@@ -136,7 +138,7 @@ def _kernel(x_ND: np.ndarray, targets_NK: np.ndarray, others: Sequence[np.ndarra
     x_ND = (x_ND - mean_D) / scale_D / np.sqrt(len(mean_D))
     mean_K = targets_NK.mean(axis=0)
     gram_NN = _squared_distances(x_ND, x_ND)
-    length = float(np.median(gram_NN)) / 2
+    length = max(float(np.median(gram_NN)), float(gram_NN.mean()), 1e-9) / 2
     gram_NN = np.exp(-gram_NN / length)
     gram_NN[np.diag_indices_from(gram_NN)] += RIDGE
     weights_NK = np.linalg.solve(gram_NN, targets_NK - mean_K)

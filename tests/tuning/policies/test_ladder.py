@@ -184,6 +184,16 @@ def told(one, *trials):
         one.finish(proposal.trial, value, cost_seconds=1.0)
 
 
+def test_a_contrast_that_was_cut_short_is_bought_once_more():
+    policy, one = ladder(BASE, AUGMENTED), study()
+    told(one, ("baseline", 0.1), ("augmented", 0.5))
+    for _ in range(2):
+        decision = policy.decide(one, clock(100.0, now=60.0))
+        assert decision.extra["contrast_of"] == 1
+        one.finish(one.buy(decision).trial, 0.2, cost_seconds=0.1, extra={"cut_short": True})
+    assert "contrast_of" not in policy.decide(one, clock(100.0, now=60.0)).extra
+
+
 def test_an_arm_that_does_without_needs_no_contrast():
     off = Arm("off", {"training.a": Float(0, 1)}, 1.0, 0.5, 0.1, {"training.a": 0.0}, contrast={"training.a": 0.0})
     policy, one = ladder(BASE, off), study()

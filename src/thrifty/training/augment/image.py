@@ -53,8 +53,9 @@ def flip(pixels_NHWC: Tensor, symmetries: tuple[str, ...], generator: torch.Gene
     height, width = pixels_NHWC.shape[1:3]
     if "quarter-turns" in symmetries and height == width:
         pixels_NHWC[draws_3N[0]] = pixels_NHWC[draws_3N[0]].rot90(1, (1, 2))
-        if not {"left-right", "up-down"} & set(symmetries):
-            pixels_NHWC[draws_3N[1]] = pixels_NHWC[draws_3N[1]].rot90(2, (1, 2))
+        if not {"left-right", "up-down"} <= set(symmetries):  # which make half a turn together
+            half_N = draws_3N[2 if "left-right" in symmetries else 1]
+            pixels_NHWC[half_N] = pixels_NHWC[half_N].rot90(2, (1, 2))
     if "left-right" in symmetries:
         pixels_NHWC[draws_3N[1]] = pixels_NHWC[draws_3N[1]].flip(2)
     if "up-down" in symmetries:

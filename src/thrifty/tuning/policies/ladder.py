@@ -204,7 +204,7 @@ class View:
     def offer(self, arm: Arm) -> Offer | None:
         """What the arm offers next, or None: closed by failures, or it does not fit the time left."""
         tried = [t for t in self.trials_of(arm.name) if not cut_short(t)]
-        done = [t for t in self.done_of(arm.name) if not cut_short(t)]
+        done = [t for t in self.done_of(arm.name) if not cut_short(t) and "contrast_of" not in t.extra]
         failed = sum(t.state == State.FAILED for t in tried)
         running = sum(t.state == State.RUNNING for t in tried)
         if failed >= MAX_FAILURES and failed > len(done):

@@ -1,0 +1,45 @@
+"""What the user's wishes leave of the candidates, and what tells what augmentation brings."""
+
+import dataclasses
+
+import pytest
+
+from thrifty.automl import plan
+from thrifty.automl.facts import Facts
+from thrifty.core.errors import UsageError
+from thrifty.data.column import Task
+
+IMAGES = Facts(
+    task=Task.MULTICLASS, num_rows=5000, num_outputs=3, num_fits=1, num_numbers=0, num_categories=0, num_timestamps=0,
+    num_texts=0, num_images=1, num_audios=0, text_chars=0.0, image_side=32, image_channels=3, audio_seconds=0.0,
+    weights=frozenset(), cores=2, symmetries="left-right",
+)  # fmt: skip
+
+
+def contrast(wishes: dict[str, object]) -> dict[str, object]:
+    made = plan.make(IMAGES, plan.parse_wishes(wishes), ())
+    return next(dict(arm.contrast) for arm in plan.arms(made, IMAGES) if arm.name == "image_network")
+
+
+def test_augmentation_is_switched_off_with_its_flips() -> None:
+    assert contrast({}) == {"training.augmentation": 0.0, "training.mixing": 0.0, "training.symmetries": ""}
+
+
+def test_flips_that_the_user_named_stay() -> None:
+    assert "training.symmetries" not in contrast({"training": {"symmetries": "up-down"}})
+
+
+@pytest.mark.parametrize("wish", [{"low": 0.1, "high": 1.0, "log": True}, [0.3, 0.6], 0.5])
+def test_nothing_is_switched_off_that_the_user_wants_on(wish: object) -> None:
+    assert contrast({"training": {"augmentation": wish}}) == {}
+
+
+def test_an_unknown_flip_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"'mirror'; it may have left-right"):
+        plan.make(IMAGES, {"training.symmetries": "left-right mirror"}, ())
+
+
+def test_mixing_needs_images() -> None:
+    numbers = dataclasses.replace(IMAGES, num_images=0, num_numbers=4, symmetries="")
+    with pytest.raises(UsageError, match=r"training\.mixing"):
+        plan.make(numbers, {"training.mixing": 0.5}, ())
