@@ -26,8 +26,8 @@ model:
 ```
 
 `thrifty train` makes one recipe: what is left open takes its default. `thrifty run` searches what is left open over the
-domains below. A trial's `trials/ID/recipe.json` is a recipe file too; its seed is not taken. A column's meaning is set by `--set schema.COLUMN=MEANING` (number, category, timestamp, text, image,
-audio, ignored).
+domains below. A trial's `trials/ID/recipe.json` is a recipe file too; its seed is not taken. A column's meaning is set
+by `--set schema.COLUMN=MEANING` (number, category, timestamp, text, image, audio, ignored).
 
 ## Pretrained networks
 
