@@ -134,6 +134,14 @@ def test_an_elastic_arm_leaves_time_for_those_that_were_not_tried():
     assert 65.0 < seconds_of_the_first_network(150.0, *many) < 80.0  # half of what is left, at least
 
 
+@pytest.mark.parametrize(("left", "bought"), [(40.0, False), (60.0, True)])
+def test_an_elastic_arm_is_not_started_again_with_half_of_what_it_took(left, bought):
+    policy, one = ladder(BASE, ELASTIC), study()
+    for name, value, cost in (("baseline", 0.1, 1.0), ("network", 0.6, 80.0)):
+        one.finish(one.start({"candidate": name}), value, cost_seconds=cost)
+    assert isinstance(policy.decide(one, clock(left)), Purchase) == bought
+
+
 def test_an_elastic_arm_leaves_no_time_for_one_that_is_not_worth_its_own():
     hopeless = Arm("hopeless", {}, seconds=60.0, skill=0.1, spread=0.01)
     one = study()

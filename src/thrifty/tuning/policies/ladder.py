@@ -32,6 +32,7 @@ FIRST_SHARE = 0.5  # of the seconds left, that the first trial of an elastic arm
 OVERDUE = 0.3  # of the seconds that a trial has run, that it is expected to go on when it should have ended
 SLACK = 0.95  # of what an elastic trial is allotted is for its training, so that a slow machine does not cut it short
 LEAST_SHARE = 0.15  # of its prior seconds, below which an elastic arm is not worth starting
+AGAIN_SHARE = 0.6  # of what its best trial took, below which it is not worth starting again
 MAX_FAILURES = 2
 
 
@@ -231,7 +232,11 @@ class View:
             price = min(wanted, left if done else max(FIRST_SHARE * left, left - self._untried(arm)))
             if left - price < LEAST_SHARE * wanted:
                 price = min(wanted, left)
-            return price if price >= max(arm.overhead_seconds + 2.0, LEAST_SHARE * arm.seconds * self.speed) else None
+            least = max(arm.overhead_seconds + 2.0, LEAST_SHARE * arm.seconds * self.speed)
+            if done:
+                best = max(done, key=lambda t: self.skill(value_of(t)))
+                least = max(least, AGAIN_SHARE * best.cost_seconds)
+            return price if price >= least else None
         if done:
             costs = [t.cost_seconds for t in done]
             return statistics.median(costs[1:] or costs)
