@@ -13,7 +13,9 @@ import numpy as np
 from thrifty.automl.compression import try_int8
 from thrifty.automl.ensemble import Member
 from thrifty.automl.members import Choice, Library, choose, fits_limits, honest_outputs, mixed
+from thrifty.automl.plan import NETWORK_OVERHEAD_SECONDS
 from thrifty.automl.session import Session
+from thrifty.core.files import read_json
 from thrifty.engines.trial import PARITY_ROWS, parity_rows
 from thrifty.evaluation.calibration import Tuned, tune_decision
 from thrifty.evaluation.decisions import probabilities_of, tempered
@@ -208,16 +210,24 @@ def refit_to_come(session: Session) -> Refit:
         return Refit()
     candidate = session.plan.planned[done[0].config["candidate"]].candidate
     seconds = _refit_seconds(session, done[0])
-    if seconds > MOST_REFIT_SHARE * (session.clock.budget_seconds or 0.0):
+    most = min(MOST_REFIT_SHARE * (session.clock.budget_seconds or 0.0), session.search_clock.left())
+    if seconds > most:
         return Refit()
     gain = 1.0 - session.grown**-ROWS_POWER
     return Refit(seconds, gain, always=not candidate.prior(session.facts).elastic)
 
 
 def _refit_seconds(session: Session, trial: Trial) -> float:
-    """What a fit on all development rows takes, on all cores, with a little to spare."""
+    """What a fit on all development rows takes, on all cores, with a little to spare.
+
+    A network is not trained beyond the epoch that was chosen.
+    """
+    chosen = session.directory.trial(trial.id) / "chosen.json"
+    found = read_json(chosen) if chosen.exists() else {}
+    share = found["stop_epoch"] / found["epochs"] if found.get("stop_epoch") and found.get("epochs") else 1.0
+    seconds = min(trial.cost_seconds, NETWORK_OVERHEAD_SECONDS + share * trial.cost_seconds)
     alone = not session.plan.planned[trial.config["candidate"]].candidate.all_cores and session.executor.cores > 1
-    return 1.15 * session.grown * trial.cost_seconds * (ALL_CORES if alone else 1.0)
+    return 1.15 * session.grown * seconds * (ALL_CORES if alone else 1.0)
 
 
 def _refit(session: Session, library: Library, members: Sequence[Member], left: Callable[[], float]) -> None:
