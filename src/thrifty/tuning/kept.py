@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thrifty.core import run_directory
-from thrifty.core.errors import ThriftyError, UsageError
+from thrifty.core.errors import StoreError, ThriftyError, UsageError
 from thrifty.core.events import last_seconds
 from thrifty.core.run_directory import RunDirectory
 from thrifty.core.space import Space
@@ -31,7 +31,7 @@ def start(
 ) -> Kept:
     """Begins a search of `objective` ("FILE.py:FUNCTION") in a new directory; options as `tune` takes them.
 
-    A search whose objective, space or options cannot be used leaves nothing behind.
+    A search whose objective, space or options cannot be used leaves nothing behind, as long as no trial has a value.
     """
     path, _, name = objective.rpartition(":")
     asked: dict[str, Any] = {
@@ -44,7 +44,7 @@ def start(
     try:
         return _go(directory, asked, asked["options"], watch, started)
     except ThriftyError as error:
-        if isinstance(error, UsageError) or not directory.events.exists():
+        if not directory.events.exists() or (isinstance(error, UsageError) and not _has_values(directory)):
             run_directory.discard(directory, named=out is not None)
         raise
 
@@ -67,6 +67,13 @@ def open_search(path: Path) -> Kept:
     """The search at `path`, to look at, even while it goes on."""
     directory, asked = run_directory.open_run(path)
     return Kept(directory, Study.look(directory.path, asked["options"]["policy"]))
+
+
+def _has_values(directory: RunDirectory) -> bool:
+    try:
+        return any(trial.values for trial in Study.look(directory.path).trials)
+    except StoreError:  # it has not begun
+        return False
 
 
 def _go(

@@ -231,16 +231,23 @@ class _Jobs:
         )
 
     def check_copy(self, event: Event) -> None:
-        """Raises UsageError when a trial paused where others may begin from it, and gave no checkpoint."""
+        """Fails a trial that paused where others may begin from it, and gave no checkpoint.
+
+        Raises UsageError when none ever gave one there.
+        """
         epoch = int(event.payload.get("epoch", 0))
-        if event.kind != "trial_paused" or epoch not in self.branches:
+        if event.trial is None or event.kind != "trial_paused" or epoch not in self.branches:
             return
-        if not copy_of(self.folder / str(event.trial), epoch).exists():
-            raise UsageError(
-                f"trial {event.trial} yielded no checkpoint after epoch {epoch}, where others may begin with this "
-                "policy: yield (the metric, a folder to go on from) after each epoch, or choose another policy, such "
-                "as freeze-thaw"
-            )
+        if copy_of(self.folder / str(event.trial), epoch).exists():
+            return
+        why = f"yielded no checkpoint after epoch {epoch}, where others may begin with this policy"
+        if any(self.folder.glob("*/after-*")) or any(t.epoch > self.branches[0] for t in self.study.trials):
+            self.study.fail(event.trial, f"it {why}")
+            return
+        raise UsageError(
+            f"trial {event.trial} {why}: yield (the metric, a folder to go on from) after each epoch, or choose "
+            "another policy, such as freeze-thaw"
+        )
 
 
 def _function(objective: Function | str) -> Function:
