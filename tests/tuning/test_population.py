@@ -183,6 +183,16 @@ def test_children_begin_from_their_parents_checkpoint_whatever_becomes_of_that(f
     assert not list((place / "study" / "trials").glob("*/.*"))
 
 
+def test_children_that_write_into_what_they_are_given_keep_it_in_a_relative_folder(file, place, monkeypatch):
+    monkeypatch.chdir(place)
+    options = {"max_epochs": 9, "policy": Pbt(size=5, interval=3), "seed": 1, "folder": "study"}
+    with thrifty.tune(f"{file}:overwriting", SPACE, epochs=60, **options) as study:
+        check(study, place)
+        written = [trial for trial in study.trials if "begun-from" in trial.extra.get("checkpoint", "")]
+        assert written
+        assert all(Path(trial.extra["checkpoint"]).exists() for trial in written)
+
+
 def test_one_worker_decides_and_finds_the_same_twice_and_in_parts(file, place, tmp_path):
     options = {"max_epochs": 30, "policy": Pbt(size=4, interval=3), "seed": 4}
 

@@ -148,7 +148,7 @@ def search_in_processes(
         )  # fmt: skip
         kept = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="thrifty-tune-")) if folder is None else folder
-        )
+        ).resolve()
         cores = max(1, usable_cores() // workers)
         executor = stack.enter_context(ProcessExecutor(cores * workers, log_folder=kept / "logs"))
         made = _Jobs(
