@@ -12,11 +12,14 @@ from thrifty.core.errors import UsageError
 from thrifty.core.seeds import generator
 from thrifty.core.space import Belief, Choice, Float, Int, Space, When
 from thrifty.testing.policies import MIXED, PolicyContract, answer
+from thrifty.tuning.belief import beliefs_of
 from thrifty.tuning.policies.pbt import Pbt, perturbed
 from thrifty.tuning.policies.sobol import Sobol
+from thrifty.tuning.policies.told import Told
 from thrifty.tuning.policy import Policy
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import Parent, Proposal, State
+from thrifty.tuning.warm import _translated
 
 
 class TestPbt(PolicyContract):
@@ -186,6 +189,53 @@ def test_another_policy_goes_on_with_children(policy: str, tmp_path: Path) -> No
         assert study.epochs_spent == sum(v is not None for trial in trials for v in trial.values)
         for _ in range(25):
             answer(study, study.ask())
+
+
+def answered(study: Study, proposals: int) -> None:
+    """The loss falls with each epoch, the more the smaller x is."""
+    for _ in range(proposals):
+        asked = study.ask()
+        epochs = range(asked.from_epoch + 1, (asked.until_epoch or 0) + 1)
+        study.tell(asked.trial, [1 + asked.config["x"] - epoch / 8 for epoch in epochs])
+
+
+def test_children_say_nothing_of_their_configurations_to_samplers() -> None:
+    study = Study(LINE, metric="loss", max_epochs=8, policy=Pbt(size=4, interval=1))
+    told = Told()
+    answered(study, 24)
+    own = [trial.id for trial in study.trials if trial.parent is None]
+    assert len(own) < study.num_trials - 3
+    assert told.changes(study) == (own, True)
+    reached = sorted((study.trial(ident).epoch for ident in own), reverse=True)
+    assert told.epoch == reached[(len(own) + 1) // 2 - 1]
+    scores = [told.score(study, study.trial(ident)) for ident in own]
+    assert all(score is None or score < 2 for score in scores)
+
+
+@pytest.mark.parametrize("sampler", ["optuna-tpe", "optuna-nsga2", "hyperopt-tpe", "gaussian-process"])
+def test_samplers_behind_it_are_told_of_no_child(sampler: str) -> None:
+    study = Study(LINE, metric="loss", max_epochs=4, policy=f"pbt+{sampler}")
+    answered(study, 60)
+    children = {trial.id for trial in study.trials if trial.parent is not None}
+    assert children
+    source = study.policy._source  # type: ignore[attr-defined]
+    if sampler == "gaussian-process":
+        known = {ident for ident in range(study.num_trials) if not math.isnan(source._seen.score_N[ident])}
+    else:
+        known = {*(source._place if sampler.startswith("hyperopt") else source._number_of)}
+    assert known
+    assert not known & children
+
+
+def test_children_say_nothing_of_their_configurations_afterwards() -> None:
+    study = Study(LINE, metric="loss", max_epochs=8, policy=Pbt(size=12, interval=1), seed=1)
+    answered(study, 90)
+    own = {trial.id for trial in study.trials if trial.parent is None}
+    assert {belief.trial for belief in beliefs_of(study)} <= own
+    assert len(_translated(LINE, study)) <= len(own) < study.num_trials
+    few = Study(LINE, metric="loss", max_epochs=8, policy=Pbt(size=4, interval=1))
+    answered(few, 20)
+    assert "trials that began without a parent have a value" in few.importance().why
 
 
 SPACE = Space(
