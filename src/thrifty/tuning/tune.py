@@ -146,6 +146,8 @@ def search_in_processes(
             space, metric=metric, direction=direction, limits=limits, max_epochs=max_epochs if repeats == 1 else None,
             repeats=repeats, seed=seed, folder=folder, policy=policy, first=first, warm_start=warm_start, clock=clock,
         )  # fmt: skip
+        if passes is not None and folder is not None:
+            passes.keep(Path(folder))
         kept = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="thrifty-tune-")) if folder is None else folder
         ).resolve()
