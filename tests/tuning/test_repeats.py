@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import thrifty
+from thrifty.tuning.policies.asha import Asha
+from thrifty.tuning.policies.pbt import Pbt
 from thrifty.tuning.repeats import estimates, noise_of, winner, worth_repeating
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import Proposal, State
@@ -121,6 +123,9 @@ def test_repeats_need_one_metric_and_no_epochs():
     for options in ({"max_epochs": 3}, {"metric": ["loss", "size"]}, {"limits": ["ms <= 3"]}):
         with pytest.raises(thrifty.UsageError, match="repeats are for"):
             Study(SPACE, repeats=2, **options)
+    for policy in ("freeze-thaw", "asha+sobol", Asha(), Pbt()):
+        with pytest.raises(thrifty.UsageError, match="cannot be used with repeats"):
+            Study(SPACE, repeats=2, policy=policy)
 
 
 OBJECTIVES = """
@@ -132,6 +137,9 @@ def fold(config, repeat):
         log.write(f"{config['x']} {repeat}\\n")
     time.sleep(float(os.environ.get("SLOW", "0")))
     return config["x"] + 0.1 * repeat * (-1) ** repeat
+
+def many(config, repeat=7):
+    return repeat
 
 def curve(config, checkpoint, repeat):
     epoch = int((Path(checkpoint) / "epoch").read_text()) if checkpoint else 0
@@ -156,10 +164,21 @@ def file(tmp_path, monkeypatch):
 def test_a_function_is_told_which_run_it_is(file):
     study = thrifty.tune(f"{file}:fold", SPACE, trials=16, repeats=3, workers=2, policy="random", seed=0)
     assert sum(t.epoch for t in study.trials) == 16
-    assert max(t.epoch for t in study.trials) == 3
+    assert 1 < max(t.epoch for t in study.trials) <= 3
     for trial in study.trials:
         x = trial.config["x"]
         assert trial.values == pytest.approx([x, x - 0.1, x + 0.2][: trial.epoch])
+
+
+def test_without_repeats_an_objective_that_asks_which_run_it_is_has_its_first(file):
+    study = thrifty.tune(f"{file}:fold", SPACE, trials=2, policy="random")
+    assert [trial.values for trial in study.trials] == [(trial.config["x"],) for trial in study.trials]
+    with pytest.raises(thrifty.UsageError, match="cannot be used with repeats"):
+        thrifty.tune(f"{file}:curve", SPACE, trials=2, repeats=2, max_epochs=4, policy="asha")
+    study = thrifty.tune(f"{file}:curve", SPACE, trials=1, max_epochs=4, policy="random")
+    assert study.trials[0].values[-1] == pytest.approx(study.trials[0].config["x"] + 0.25)
+    study = thrifty.tune(f"{file}:many", SPACE, trials=1, policy="random")
+    assert study.trials[0].values == (7.0,)  # it has a meaning of its own
 
 
 def test_a_generator_is_run_to_its_last_epoch_each_time(file):

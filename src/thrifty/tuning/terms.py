@@ -12,7 +12,7 @@ from thrifty.core.events import json_text
 from thrifty.core.seeds import generator
 from thrifty.core.space import Space
 from thrifty.tuning.goals import Goals
-from thrifty.tuning.policies.named import policy_of
+from thrifty.tuning.policies.named import needs_epochs, policy_of
 from thrifty.tuning.policy import Policy
 
 MOST_COMPLETIONS = 1000  # draws of what an enqueued configuration leaves out, to meet the constraints
@@ -65,6 +65,9 @@ def chosen_policy(policy: str | Policy, goals: Goals, max_epochs: int | None, re
     if repeats > 1:
         if max_epochs is not None or not goals.plain:
             raise UsageError("repeats are for studies of one metric, without limits and without epochs")
+        if needs_epochs(policy):
+            name = repr(policy) if isinstance(policy, str) else type(policy).__name__
+            raise UsageError(f"the policy {name} needs epochs, and such policies cannot be used with repeats")
         from thrifty.tuning.policies.racing import Racing
 
         return Racing(policy)
