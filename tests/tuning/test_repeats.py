@@ -98,6 +98,22 @@ def test_the_same_seed_gives_the_same_decisions_and_an_opened_study_goes_on(poli
         Study(SPACE, folder=tmp_path)
 
 
+@pytest.mark.parametrize("policy", ["optuna-cmaes", "optuna-nsga2"])
+def test_policies_that_go_by_generations_learn_from_first_runs(policy):
+    pytest.importorskip("optuna")
+    pytest.importorskip("cmaes")
+    study = Study({"x": thrifty.Float(0, 1), "y": thrifty.Float(0, 1)}, repeats=3, policy=policy)
+    for turn in range(40):
+        asked = study.ask()
+        study.tell(asked.trial, float("nan") if turn == 5 else noisy(asked.config["x"], turn, asked.trial))
+    assert study.epochs_spent > study.num_trials
+    study.ask()
+    source = study.policy.policy._source
+    told = {ident: source._library.trials[source._number_of[ident]].value for ident in source._scored}
+    ended = [trial for trial in study.trials if trial.state is not State.RUNNING or trial.values]
+    assert told == {trial.id: trial.values[0] if trial.values else float("inf") for trial in ended}
+
+
 def next_of(study: Study) -> Proposal | None:
     try:
         return study.ask()
