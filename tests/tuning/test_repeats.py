@@ -206,6 +206,14 @@ def test_a_generator_is_run_to_its_last_epoch_each_time(file):
         thrifty.tune(f"{file}:curve", SPACE, epochs=8, repeats=2, max_epochs=4)
 
 
+def test_runs_of_another_length_are_of_another_study(file, tmp_path):
+    options = {"repeats": 2, "policy": "random", "folder": tmp_path / "study"}
+    for trials in (1, 2):
+        thrifty.tune(f"{file}:curve", SPACE, trials=trials, max_epochs=2, **options).close()
+    with pytest.raises(thrifty.StoreError, match="whose max_epochs is 2, not 4"):
+        thrifty.tune(f"{file}:curve", SPACE, trials=3, max_epochs=4, **options)
+
+
 def test_a_kill_loses_no_finished_run(file, tmp_path):
     out = tmp_path / "run"
     words = [sys.executable, "-m", "thrifty"]

@@ -9,12 +9,14 @@ from typing import Any
 
 from thrifty.core.errors import StoreError, UsageError
 from thrifty.core.events import json_text
+from thrifty.core.files import read_json, write_json
 from thrifty.core.seeds import generator
 from thrifty.core.space import Space
 from thrifty.tuning.goals import Goals
 from thrifty.tuning.policies.named import needs_epochs, policy_of
 from thrifty.tuning.policy import Policy
 
+LENGTH = "runs.json"  # beside a study with repeats of a generator, whose header has no epochs
 MOST_COMPLETIONS = 1000  # draws of what an enqueued configuration leaves out, to meet the constraints
 
 
@@ -43,6 +45,23 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], space: Space
                 f"{folder} holds a study whose {name} {verb} {there}, not {here}. "
                 f"Give the same {name} to go on with it, or another folder"
             )
+
+
+def check_length(folder: Path, max_epochs: int) -> None:
+    """Raises StoreError when the repeats of the study in `folder` are of other epochs."""
+    if not (folder / "study.sqlite3").exists() or not (folder / LENGTH).exists():
+        return
+    there = read_json(folder / LENGTH)["max_epochs"]
+    if there != max_epochs:
+        raise StoreError(
+            f"{folder} holds a study whose max_epochs is {there}, not {max_epochs}. "
+            "Give the same max_epochs to go on with it, or another folder"
+        )
+
+
+def keep_length(folder: Path, max_epochs: int) -> None:
+    """Writes how many epochs each repeat has beside a study."""
+    write_json(folder / LENGTH, {"max_epochs": max_epochs})
 
 
 def completed(space: Space | None, config: Mapping[str, Any], seed: int, at: int) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from thrifty.tuning.policies.named import SAMPLERS, needs_checkpoints
 from thrifty.tuning.policy import Policy, Purchase
 from thrifty.tuning.search import search
 from thrifty.tuning.study import Study
+from thrifty.tuning.terms import check_length, keep_length
 from thrifty.tuning.trial import State, Trial
 
 SHARED = ("numpy", "scipy", "pandas", "sklearn", "torch", "lightgbm", "xgboost", "transformers")
@@ -139,6 +140,9 @@ def search_in_processes(
     repeats = whole("repeats", repeats, 1)
     if repeats > 1 and epochs is not None:
         raise UsageError("with repeats the budget is in trials= or minutes=; each run counts as a trial")
+    length = max_epochs if repeats > 1 else None
+    if length is not None and folder is not None:
+        check_length(Path(folder), length)
     with ExitStack() as stack:
         interruption = stack.enter_context(Interruption())
         clock = StoppableClock(budget.seconds, started, interruption)
@@ -148,6 +152,8 @@ def search_in_processes(
         )  # fmt: skip
         if passes is not None and folder is not None:
             passes.keep(Path(folder))
+        if length is not None and folder is not None:
+            keep_length(Path(folder), length)
         kept = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="thrifty-tune-")) if folder is None else folder
         ).resolve()
