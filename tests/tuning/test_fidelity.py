@@ -128,3 +128,7 @@ def test_the_command_takes_a_fidelity_and_goes_on_with_it(file, tmp_path):
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["num_trials"] == 2
     assert report["best"]["epoch"] == 3
+    again = CliRunner().invoke(app, ["report", str(tmp_path / "run")])
+    assert again.exit_code == 0, again.output
+    looked_at = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert (looked_at["policy"], looked_at["beliefs"]) == (report["policy"], [])

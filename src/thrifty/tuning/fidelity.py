@@ -14,6 +14,7 @@ from thrifty.core.errors import StoreError, UsageError
 from thrifty.core.files import read_json, write_json
 from thrifty.core.space import Choice, Int, Space, When
 from thrifty.tuning.policies.grid import POINTS, values_of
+from thrifty.tuning.policy import Policy
 from thrifty.tuning.trial import Trial
 
 NAMES = re.compile(
@@ -81,6 +82,11 @@ class Fidelity:
             f"{self.name}: {count} configurations, each scored at {listed} in one pass; "
             f"{run} epochs were run, {saved} were saved"
         )
+
+
+def policy_with(fidelity: str | None, policy: str | Policy) -> str | Policy:
+    """The policy of a search, which by default is a grid where it has a fidelity."""
+    return "grid" if fidelity is not None and policy == "auto" else policy
 
 
 def hint(space: Space) -> str | None:

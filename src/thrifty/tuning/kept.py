@@ -13,6 +13,7 @@ from thrifty.core.errors import StoreError, ThriftyError, UsageError
 from thrifty.core.events import last_seconds
 from thrifty.core.run_directory import RunDirectory
 from thrifty.core.space import Space
+from thrifty.tuning.fidelity import policy_with
 from thrifty.tuning.study import Study
 from thrifty.tuning.tune import Watch, search_in_processes
 
@@ -66,7 +67,8 @@ def resume(path: Path, *, minutes: float | None, watch: Watch, started: float | 
 def open_search(path: Path) -> Kept:
     """The search at `path`, to look at, even while it goes on."""
     directory, asked = run_directory.open_run(path)
-    return Kept(directory, Study.look(directory.path, asked["options"]["policy"]))
+    options = asked["options"]
+    return Kept(directory, Study.look(directory.path, policy_with(options.get("fidelity"), options["policy"])))
 
 
 def _has_values(directory: RunDirectory) -> bool:

@@ -18,7 +18,7 @@ from thrifty.execution.job import Job, load_module, one_line, resolve
 from thrifty.execution.processes import ProcessExecutor
 from thrifty.execution.resources import usable_cores
 from thrifty.tuning.checkpoints import copy_of, remove_unneeded
-from thrifty.tuning.fidelity import Fidelity, hint, with_total
+from thrifty.tuning.fidelity import Fidelity, hint, policy_with, with_total
 from thrifty.tuning.metric import whole
 from thrifty.tuning.objective import Function, Objective, is_generator
 from thrifty.tuning.policies.named import SAMPLERS, needs_checkpoints
@@ -131,7 +131,7 @@ def search_in_processes(
     if fidelity is not None:
         passes, space = _one_pass(fidelity, Space.of(space), function, policy, max_epochs, epochs, repeats)
         first = [{n: v for n, v in config.items() if n != fidelity} for config in first]
-        policy, max_epochs = "grid" if policy == "auto" else policy, passes.last
+        policy, max_epochs = policy_with(fidelity, policy), passes.last
         if folder is not None:
             passes.check_folder(Path(folder))
     elif policy == "grid" and is_generator(function) and (said := hint(Space.of(space))) is not None:
