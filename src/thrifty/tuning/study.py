@@ -109,7 +109,12 @@ class Study(Results):
         if not isinstance(decision, Purchase):
             outstanding = "" if isinstance(decision, Stop) else f"; {len(self._running)} trials are still to be told"
             raise Exhausted(f"{decision.why}{outstanding}")
-        return self.buy(decision)
+        proposal = self.buy(decision)
+        drop = getattr(self.policy, "drop", None)
+        for ident, why in drop(self, self.clock) if drop is not None else ():
+            if self._of(ident).state in (State.PAUSED, State.WAITING):
+                self.skip(ident, why)
+        return proposal
 
     def tell(
         self,
