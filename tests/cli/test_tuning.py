@@ -5,7 +5,8 @@ import io
 from rich.console import Console
 
 import thrifty
-from thrifty.cli.tuning import TuneProgress, _schedule, _table_of
+from thrifty.cli.tuning import TuneProgress, _print, _schedule, _table_of
+from thrifty.core.run_directory import RunDirectory
 from thrifty.tuning.trial import Parent
 
 
@@ -47,3 +48,19 @@ def test_the_table_says_where_a_child_began_and_the_schedule_how_the_best_was_tr
     assert lines[1] == ["1", "3", "0", "at", "2", "1", "rate=0.5"]
     assert lines[2][:3] == ["0", "2", "2"]
     assert lines[4] == ["0", "1", "to", "2", "rate=0.25"]
+
+
+def test_each_run_has_its_line_and_the_summary_counts_runs(monkeypatch, tmp_path, capsys):
+    study = thrifty.Study({"rate": thrifty.Float(0, 1)}, metric="loss", repeats=3, policy="random")
+    progress = TuneProgress({"trials": 40}, to_stderr=False)
+    monkeypatch.setattr(progress, "stream", io.StringIO())
+    study.listeners.append(lambda event: progress.show(study, event))
+    first, second = study.ask().trial, study.ask().trial
+    study.tell(first, 3.0)
+    study.tell(second, 4.0)
+    study.proceed(first)
+    study.tell(first, 2.0)
+    lines = [line.partition("trial ")[2] for line in progress.stream.getvalue().splitlines()]
+    assert lines == ["0: 3 (n=1)  best so far", "1: 4 (n=1)", "0: 2.5 (n=2)  best so far"]
+    _print(RunDirectory(tmp_path), study, [study.trial(first)], [])
+    assert "2 trials, 3 runs: 2 may be run again" in capsys.readouterr().out

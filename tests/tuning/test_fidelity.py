@@ -102,6 +102,17 @@ def test_what_cannot_be_one_pass(file, space, options, said):
         thrifty.tune(f"{file}:{objective}", space, fidelity="epochs", **{"trials": 2, **options})
 
 
+def test_a_start_that_fails_decides_nothing_for_the_next(file, tmp_path):
+    options = {"trials": 1, "folder": tmp_path / "study"}
+    with pytest.raises(thrifty.UsageError, match="direction"):
+        thrifty.tune(f"{file}:curve", GRID, fidelity="epochs", metric="strange", **options)
+    assert not (tmp_path / "study" / "fidelity.json").exists()
+    other = {**GRID, "epochs": [1, 2]}
+    thrifty.tune(f"{file}:curve", other, fidelity="epochs", **options).close()
+    with pytest.raises(thrifty.StoreError, match=r"fidelity is epochs of \[1, 2\]"):
+        thrifty.tune(f"{file}:curve", GRID, fidelity="epochs", **options)
+
+
 def test_the_command_takes_a_fidelity_and_goes_on_with_it(file, tmp_path):
     from typer.testing import CliRunner
 
@@ -117,3 +128,7 @@ def test_the_command_takes_a_fidelity_and_goes_on_with_it(file, tmp_path):
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["num_trials"] == 2
     assert report["best"]["epoch"] == 3
+    again = CliRunner().invoke(app, ["report", str(tmp_path / "run")])
+    assert again.exit_code == 0, again.output
+    looked_at = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert (looked_at["policy"], looked_at["beliefs"]) == (report["policy"], [])

@@ -64,6 +64,18 @@ def test_a_maximised_study_without_epochs_keeps_its_direction(url):
         study.to_optuna("nonsense://x", "other")
 
 
+def test_a_trial_that_may_be_run_again_is_complete_with_its_mean(url):
+    study = thrifty.Study({"x": thrifty.Float(0, 1)}, metric="loss", repeats=3, policy="random")
+    first, second = study.ask().trial, study.ask().trial
+    study.tell(first, 3.0)
+    study.tell(second, 2.5)
+    study.proceed(second)
+    study.tell(second, 1.5)
+    assert [event.payload["best"] for event in study.events() if event.kind == "trial_paused"] == [3.0, 2.5, 2.0]
+    there = study.to_optuna(url)
+    assert (there.best_trial.number, there.best_value) == (second, 2.0)
+
+
 def test_a_study_that_another_process_holds_can_be_looked_at_and_exported(url, tmp_path):
     options = {"metric": "loss", "max_epochs": 3, "policy": "random"}
     with thrifty.Study({"x": thrifty.Float(0, 1)}, folder=tmp_path / "s", **options) as study:

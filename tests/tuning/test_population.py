@@ -79,6 +79,15 @@ def sparse(config, checkpoint):
             (folder / "path.json").write_text(json.dumps(path))
         yield told, folder
 
+def patchy(config, checkpoint):
+    '''Some yield no folder after some epochs.'''
+    for path, told in epochs(config, path_of(checkpoint)):
+        folder = None
+        if len(path) % 3 or int(1e9 * path[-1]) % 4:
+            folder = Path(tempfile.mkdtemp(dir=PLACE))
+            (folder / "path.json").write_text(json.dumps(path))
+        yield told, folder
+
 def unwilling(config, checkpoint):
     '''It cannot go on with another x.'''
     for path, told in epochs(config, path_of(checkpoint)):
@@ -174,6 +183,16 @@ def test_children_begin_from_their_parents_checkpoint_whatever_becomes_of_that(f
     assert not list((place / "study" / "trials").glob("*/.*"))
 
 
+def test_children_that_write_into_what_they_are_given_keep_it_in_a_relative_folder(file, place, monkeypatch):
+    monkeypatch.chdir(place)
+    options = {"max_epochs": 9, "policy": Pbt(size=5, interval=3), "seed": 1, "folder": "study"}
+    with thrifty.tune(f"{file}:overwriting", SPACE, epochs=60, **options) as study:
+        check(study, place)
+        written = [trial for trial in study.trials if "begun-from" in trial.extra.get("checkpoint", "")]
+        assert written
+        assert all(Path(trial.extra["checkpoint"]).exists() for trial in written)
+
+
 def test_one_worker_decides_and_finds_the_same_twice_and_in_parts(file, place, tmp_path):
     options = {"max_epochs": 30, "policy": Pbt(size=4, interval=3), "seed": 4}
 
@@ -216,6 +235,16 @@ def test_failures_nan_and_timeouts_of_members_are_outcomes(file, place):
     replaced = {trial.extra.get("replaces") for trial in study.trials}
     assert sum(trial.id in replaced for trial in failed) >= len(failed) - 2
     check(study, place, again=2 * len(failed))  # one that gave NaN may be in its next epoch when it is stopped
+
+
+def test_a_trial_without_a_checkpoint_where_others_have_one_fails_alone(file, place):
+    options = {"epochs": 60, "max_epochs": 12, "policy": Pbt(size=5, interval=3), "seed": 1}
+    study = thrifty.tune(f"{file}:patchy", SPACE, **options)
+    failed = [trial for trial in study.trials if trial.state is State.FAILED]
+    assert study.epochs_spent == 60
+    assert failed
+    assert all("it yielded no checkpoint after epoch" in trial.why for trial in failed)
+    assert {trial.id for trial in failed} <= {trial.extra.get("replaces") for trial in study.trials}
 
 
 def test_objectives_that_cannot_be_gone_on_with_are_said(file, place):

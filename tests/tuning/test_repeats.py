@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import thrifty
+from thrifty.tuning.policies.asha import Asha
+from thrifty.tuning.policies.pbt import Pbt
 from thrifty.tuning.repeats import estimates, noise_of, winner, worth_repeating
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import Proposal, State
@@ -96,6 +98,22 @@ def test_the_same_seed_gives_the_same_decisions_and_an_opened_study_goes_on(poli
         Study(SPACE, folder=tmp_path)
 
 
+@pytest.mark.parametrize("policy", ["optuna-cmaes", "optuna-nsga2"])
+def test_policies_that_go_by_generations_learn_from_first_runs(policy):
+    pytest.importorskip("optuna")
+    pytest.importorskip("cmaes")
+    study = Study({"x": thrifty.Float(0, 1), "y": thrifty.Float(0, 1)}, repeats=3, policy=policy)
+    for turn in range(40):
+        asked = study.ask()
+        study.tell(asked.trial, float("nan") if turn == 5 else noisy(asked.config["x"], turn, asked.trial))
+    assert study.epochs_spent > study.num_trials
+    study.ask()
+    source = study.policy.policy._source
+    told = {ident: source._library.trials[source._number_of[ident]].value for ident in source._scored}
+    ended = [trial for trial in study.trials if trial.state is not State.RUNNING or trial.values]
+    assert told == {trial.id: trial.values[0] if trial.values else float("inf") for trial in ended}
+
+
 def next_of(study: Study) -> Proposal | None:
     try:
         return study.ask()
@@ -121,6 +139,9 @@ def test_repeats_need_one_metric_and_no_epochs():
     for options in ({"max_epochs": 3}, {"metric": ["loss", "size"]}, {"limits": ["ms <= 3"]}):
         with pytest.raises(thrifty.UsageError, match="repeats are for"):
             Study(SPACE, repeats=2, **options)
+    for policy in ("freeze-thaw", "asha+sobol", Asha(), Pbt()):
+        with pytest.raises(thrifty.UsageError, match="cannot be used with repeats"):
+            Study(SPACE, repeats=2, policy=policy)
 
 
 OBJECTIVES = """
@@ -132,6 +153,9 @@ def fold(config, repeat):
         log.write(f"{config['x']} {repeat}\\n")
     time.sleep(float(os.environ.get("SLOW", "0")))
     return config["x"] + 0.1 * repeat * (-1) ** repeat
+
+def many(config, repeat=7):
+    return repeat
 
 def curve(config, checkpoint, repeat):
     epoch = int((Path(checkpoint) / "epoch").read_text()) if checkpoint else 0
@@ -156,10 +180,21 @@ def file(tmp_path, monkeypatch):
 def test_a_function_is_told_which_run_it_is(file):
     study = thrifty.tune(f"{file}:fold", SPACE, trials=16, repeats=3, workers=2, policy="random", seed=0)
     assert sum(t.epoch for t in study.trials) == 16
-    assert max(t.epoch for t in study.trials) == 3
+    assert 1 < max(t.epoch for t in study.trials) <= 3
     for trial in study.trials:
         x = trial.config["x"]
         assert trial.values == pytest.approx([x, x - 0.1, x + 0.2][: trial.epoch])
+
+
+def test_without_repeats_an_objective_that_asks_which_run_it_is_has_its_first(file):
+    study = thrifty.tune(f"{file}:fold", SPACE, trials=2, policy="random")
+    assert [trial.values for trial in study.trials] == [(trial.config["x"],) for trial in study.trials]
+    with pytest.raises(thrifty.UsageError, match="cannot be used with repeats"):
+        thrifty.tune(f"{file}:curve", SPACE, trials=2, repeats=2, max_epochs=4, policy="asha")
+    study = thrifty.tune(f"{file}:curve", SPACE, trials=1, max_epochs=4, policy="random")
+    assert study.trials[0].values[-1] == pytest.approx(study.trials[0].config["x"] + 0.25)
+    study = thrifty.tune(f"{file}:many", SPACE, trials=1, policy="random")
+    assert study.trials[0].values == (7.0,)  # it has a meaning of its own
 
 
 def test_a_generator_is_run_to_its_last_epoch_each_time(file):
@@ -169,6 +204,14 @@ def test_a_generator_is_run_to_its_last_epoch_each_time(file):
         assert trial.values == pytest.approx([trial.config["x"] + r + 0.25 for r in range(trial.epoch)])
     with pytest.raises(thrifty.UsageError, match="trials= or minutes="):
         thrifty.tune(f"{file}:curve", SPACE, epochs=8, repeats=2, max_epochs=4)
+
+
+def test_runs_of_another_length_are_of_another_study(file, tmp_path):
+    options = {"repeats": 2, "policy": "random", "folder": tmp_path / "study"}
+    for trials in (1, 2):
+        thrifty.tune(f"{file}:curve", SPACE, trials=trials, max_epochs=2, **options).close()
+    with pytest.raises(thrifty.StoreError, match="whose max_epochs is 2, not 4"):
+        thrifty.tune(f"{file}:curve", SPACE, trials=3, max_epochs=4, **options)
 
 
 def test_a_kill_loses_no_finished_run(file, tmp_path):

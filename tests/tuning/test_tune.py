@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import thrifty
+from thrifty.tuning.kept import start
 from thrifty.tuning.trial import State
 
 SPACE = {"x": thrifty.Float(0.0, 1.0)}
@@ -131,6 +132,13 @@ def test_a_generator_without_checkpoints_begins_again_and_may_end_early(file):
     assert {trial.state for trial in study.trials[:-1]} == {State.DONE}  # the last may wait for more epochs
 
 
+@pytest.mark.parametrize("budget", [{"trials": 3, "epochs": 100}, {"trials": 9, "epochs": 30}])
+def test_the_smaller_of_two_budgets_ends_the_search(file, place, budget):
+    study = thrifty.tune(f"{file}:curve", SPACE, max_epochs=10, policy="random", **budget)
+    assert study.epochs_spent == 30
+    assert {trial.state for trial in study.trials} == {State.DONE}
+
+
 def test_a_folder_is_gone_on_with_and_decides_as_if_it_had_not_ended(file, tmp_path):
     options = {"seed": 3, "metric": "loss"}
     whole = thrifty.tune(f"{file}:square", SPACE, trials=10, **options)
@@ -157,6 +165,24 @@ def test_a_folder_is_gone_on_with_and_decides_as_if_it_had_not_ended(file, tmp_p
 def test_wrong_use_is_said(file, objective, options, said):
     with pytest.raises(thrifty.UsageError, match=said):
         thrifty.tune(f"{file}:{objective}", SPACE, **options)
+
+
+def test_wrong_use_that_is_found_late_leaves_what_was_told(file, space_file, tmp_path):
+    def watch(study, event):
+        if study.num_trials > 5:
+            raise thrifty.UsageError("it is wrong")
+
+    options = {
+        "minutes": None, "trials": 9, "epochs": None, "metric": "loss", "direction": None, "max_epochs": None,
+        "workers": 1, "policy": "random", "seed": 0, "trial_seconds": None, "trial_memory_mb": None,
+    }  # fmt: skip
+    with pytest.raises(thrifty.UsageError, match="it is wrong"):
+        start(f"{file}:square", space_file, options, out=tmp_path / "run", watch=watch, started=time.time())
+    assert sum(bool(trial.values) for trial in thrifty.Study.look(tmp_path / "run").trials) >= 5
+    options["policy"] = "magic"
+    with pytest.raises(thrifty.UsageError, match="magic"):
+        start(f"{file}:square", space_file, options, out=tmp_path / "other", watch=watch, started=time.time())
+    assert not (tmp_path / "other").exists()
 
 
 def test_objectives_that_cannot_be_used_are_said(tmp_path):

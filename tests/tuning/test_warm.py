@@ -61,3 +61,14 @@ def test_a_folder_without_a_study_or_of_other_parameters_is_refused(tmp_path):
     studied(0.3, folder=tmp_path / "a").close()
     with pytest.raises(thrifty.UsageError, match="has none of the parameters y"):
         thrifty.tune(lambda c: c["y"], {"y": thrifty.Float(0, 1)}, trials=1, warm_start=[tmp_path / "a"])
+
+
+def test_a_start_that_fails_leaves_nothing_to_try_first(tmp_path):
+    options = {"first": [{"x": 0.5}], "folder": tmp_path / "new", "policy": "random"}
+    for _ in range(2):
+        with pytest.raises(thrifty.StoreError, match="holds no study"):
+            thrifty.Study({"x": thrifty.Float(0, 1)}, warm_start=[tmp_path / "earlier"], **options)
+    studied(0.3, folder=tmp_path / "earlier").close()
+    with thrifty.Study({"x": thrifty.Float(0, 1)}, warm_start=[tmp_path / "earlier"], **options) as study:
+        assert study.trials[0].config == {"x": 0.5}
+        assert study.num_trials > 1

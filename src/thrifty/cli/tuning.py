@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 8
 MOST_BEST = 5
 MOST_FRONT = 12
+ENDED = ("trial_finished", "trial_failed", "trial_skipped")
 
 
 class TuneProgress(LiveView):
@@ -44,11 +45,12 @@ class TuneProgress(LiveView):
         if self.stream.isatty():
             self._seat(study)
             self.go_live()
-        elif event.trial is not None and event.kind in ("trial_finished", "trial_failed", "trial_skipped"):
-            trial = study.trials[event.trial]
+        elif event.trial is not None and event.kind in (ENDED if study.repeats == 1 else (*ENDED, "trial_paused")):
+            trial, best = study.trials[event.trial], study.best
             said = f"failed: {_why(trial)}" if trial.state is State.FAILED else ", ".join(_values(study, trial))
-            mark = "  best so far" if study.best is not None and study.best != self.best else ""
-            self.best = study.best
+            new = best is not None and best != self.best and (study.repeats == 1 or best.trial == trial.id)
+            mark = "  best so far" if new else ""
+            self.best = best
             print(
                 f"{event.time_seconds:6.1f} s  trial {trial.id}: {said}{mark}"[: 3 * WIDTH],
                 file=self.stream,
@@ -79,7 +81,7 @@ class TuneProgress(LiveView):
         head.add_column(justify="right", no_wrap=True)
         spent = self._spent(study)
         head.add_row(Text(f"best so far: {said}"), Text(spent[0][0]))
-        counts = ", ".join(f"{n} {s}" for s in State if s is not State.RUNNING and (n := _count(study, s)))
+        counts = _counts(study, [state for state in State if state is not State.RUNNING])
         head.add_row(
             Text(f"{study.num_trials} trials" + f": {counts}" * bool(counts), style="dim"), Text(_joined(spent))
         )
@@ -171,9 +173,10 @@ def _print(directory: RunDirectory, study: Study, ranked: list[Trial], lineage: 
 
     console = Console(file=sys.stdout, highlight=False)
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
-    counts = {state: sum(t.state is state for t in study.trials) for state in State}
-    told = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
-    console.print(Text(f"{study.num_trials} trials: {told}" if study.num_trials else "no trials"))
+    runs = f", {study.epochs_spent} runs" if study.repeats > 1 else ""
+    console.print(
+        Text(f"{study.num_trials} trials{runs}: {_counts(study, list(State))}" if study.num_trials else "no trials")
+    )
     front = len(study.goals.metrics) > 1
     if front and study.front:
         console.print(Text("the front: trials that no other beats in every metric"))
@@ -272,8 +275,11 @@ def _config(config: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={_short(value)}" for name, value in config.items())
 
 
-def _count(study: Study, state: State) -> int:
-    return sum(trial.state is state for trial in study.trials)
+def _counts(study: Study, states: Sequence[State]) -> str:
+    """How many trials are in each of the states, in words."""
+    counts = {state: sum(trial.state is state for trial in study.trials) for state in states}
+    words = {State.PAUSED: "may be run again"} if study.repeats > 1 else {}
+    return ", ".join(f"{n} {words.get(state, state)}" for state, n in counts.items() if n)
 
 
 def _joined(spent: list[tuple[str, float, float | None]]) -> str:

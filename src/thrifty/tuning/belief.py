@@ -39,9 +39,12 @@ class Belief:
 
 
 def beliefs_of(study: Study) -> list[Belief]:
-    """Beliefs about the trials that went furthest, by id; none with fewer than 6 trials. Needs scipy."""
+    """Beliefs about the trials that went furthest, by id; none with fewer than 6 trials. Needs scipy.
+
+    Trials with a parent are left out: their curves are of its configuration too.
+    """
     assert study.space is not None
-    trials = [t for t in study.trials if study.value_of(t) is not None]
+    trials = [t for t in study.trials if study.value_of(t) is not None and t.parent is None]
     trials = sorted(trials, key=lambda t: (-t.epoch, t.id))[:MOST_TRIALS]
     if len(trials) < 6:
         return []

@@ -66,8 +66,10 @@ class Checkpoint:
 
     def settle(self) -> None:
         """Removes the copy that a child began from, once it has a checkpoint elsewhere."""
-        begun = self.folder / BEGUN
-        if begun.exists() and (self.folder / FILE).exists() and not Path(self.checkpoint or "").is_relative_to(begun):
+        begun = (self.folder / BEGUN).resolve()
+        if not begun.exists() or not (self.folder / FILE).exists():
+            return
+        if not Path(self.checkpoint or "").resolve().is_relative_to(begun):
             shutil.rmtree(begun)
 
 

@@ -14,11 +14,13 @@ from thrifty.core.errors import StoreError, UsageError
 from thrifty.core.files import read_json, write_json
 from thrifty.core.space import Choice, Int, Space, When
 from thrifty.tuning.policies.grid import POINTS, values_of
+from thrifty.tuning.policy import Policy
 from thrifty.tuning.trial import Trial
 
 NAMES = re.compile(
     r"(max_|num_|n_|train_)?(epochs?|iterations|iters|steps|rounds|estimators|boost_rounds?)|max_iter|n_iter"
 )
+FILE = "fidelity.json"
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,21 @@ class Fidelity:
         return self.values[-1]
 
     def check_folder(self, folder: Path) -> None:
-        """Writes what the fidelity is beside a new study. Raises StoreError when the study there has another."""
-        file, mine = folder / "fidelity.json", {"name": self.name, "values": list(self.values)}
-        found = read_json(file) if file.exists() else None
-        if found == mine:
+        """Raises StoreError when there is a study of another fidelity."""
+        if not (folder / "study.sqlite3").exists():
             return
-        if found is not None or (folder / "study.sqlite3").exists():
+        found = read_json(folder / FILE) if (folder / FILE).exists() else None
+        if found != self._kept:
             there = f"{found['name']} of {found['values']}" if found else "none"
             raise StoreError(f"{folder} holds a study whose fidelity is {there}. Give the same or another folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(file, mine)
+
+    def keep(self, folder: Path) -> None:
+        """Writes what the fidelity is beside a study."""
+        write_json(folder / FILE, self._kept)
+
+    @property
+    def _kept(self) -> dict[str, Any]:
+        return {"name": self.name, "values": list(self.values)}
 
     def summary(self, trials: Iterable[Trial]) -> str:
         """What one pass a configuration saved, in one line."""
@@ -75,6 +82,11 @@ class Fidelity:
             f"{self.name}: {count} configurations, each scored at {listed} in one pass; "
             f"{run} epochs were run, {saved} were saved"
         )
+
+
+def policy_with(fidelity: str | None, policy: str | Policy) -> str | Policy:
+    """The policy of a search, which by default is a grid where it has a fidelity."""
+    return "grid" if fidelity is not None and policy == "auto" else policy
 
 
 def hint(space: Space) -> str | None:

@@ -48,10 +48,14 @@ def importance_of(study: Study) -> Importance:
         raise UsageError("this study has no space, so no parameters to tell the importance of")
     encoding = Encoding(Space(study.space.entries))  # constraints say what is tried, not what acts
     names = [name for name, domain in study.space.items() if domain.size != 1]
-    known = [trial for trial in study.trials if study.value_of(trial) is not None][:: _every(study)]
+    own = [trial for trial in study.trials if trial.parent is None]  # a child's value is of its parent's training too
+    known = [trial for trial in own if study.value_of(trial) is not None][:: _every(len(own))]
     least = max(LEAST_TRIALS, 3 * len(names))
     if len(known) < least:
-        return _unknown(f"{len(known)} trials have a value; at least {least} are needed for {len(names)} parameters")
+        which = "" if len(own) == study.num_trials else " that began without a parent"
+        return _unknown(
+            f"{len(known)} trials{which} have a value; at least {least} are needed for {len(names)} parameters"
+        )
     who_N, epoch_N, y_N = _observations(study, [trial.id for trial in known])
     if np.ptp(y_N) == 0:
         return _unknown("all trials have the same value")
@@ -109,8 +113,8 @@ class _Points:
         return 0.5 * ((f_PM[1:] - f_PM[0]) ** 2).mean(1)
 
 
-def _every(study: Study) -> int:
-    return max(1, math.ceil(study.num_trials / MOST_TRIALS))
+def _every(num_trials: int) -> int:
+    return max(1, math.ceil(num_trials / MOST_TRIALS))
 
 
 def _observations(study: Study, trials: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

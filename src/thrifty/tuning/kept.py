@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from thrifty.core import run_directory
-from thrifty.core.errors import ThriftyError, UsageError
+from thrifty.core.errors import StoreError, ThriftyError, UsageError
 from thrifty.core.events import last_seconds
 from thrifty.core.run_directory import RunDirectory
 from thrifty.core.space import Space
+from thrifty.tuning.fidelity import policy_with
 from thrifty.tuning.study import Study
 from thrifty.tuning.tune import Watch, search_in_processes
 
@@ -31,7 +32,7 @@ def start(
 ) -> Kept:
     """Begins a search of `objective` ("FILE.py:FUNCTION") in a new directory; options as `tune` takes them.
 
-    A search whose objective, space or options cannot be used leaves nothing behind.
+    A search whose objective, space or options cannot be used leaves nothing behind, as long as no trial has a value.
     """
     path, _, name = objective.rpartition(":")
     asked: dict[str, Any] = {
@@ -44,7 +45,7 @@ def start(
     try:
         return _go(directory, asked, asked["options"], watch, started)
     except ThriftyError as error:
-        if isinstance(error, UsageError) or not directory.events.exists():
+        if not directory.events.exists() or (isinstance(error, UsageError) and not _has_values(directory)):
             run_directory.discard(directory, named=out is not None)
         raise
 
@@ -66,7 +67,15 @@ def resume(path: Path, *, minutes: float | None, watch: Watch, started: float | 
 def open_search(path: Path) -> Kept:
     """The search at `path`, to look at, even while it goes on."""
     directory, asked = run_directory.open_run(path)
-    return Kept(directory, Study.look(directory.path, asked["options"]["policy"]))
+    options = asked["options"]
+    return Kept(directory, Study.look(directory.path, policy_with(options.get("fidelity"), options["policy"])))
+
+
+def _has_values(directory: RunDirectory) -> bool:
+    try:
+        return any(trial.values for trial in Study.look(directory.path).trials)
+    except StoreError:  # it has not begun
+        return False
 
 
 def _go(

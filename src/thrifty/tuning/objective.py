@@ -22,12 +22,18 @@ def is_generator(objective: Function) -> bool:
     return inspect.isgeneratorfunction(getattr(call, "func", call))
 
 
-def takes_repeat(objective: Function) -> bool:
-    """Whether it has a parameter `repeat`, to be told which run of its configuration it is."""
+def _with_repeat(objective: Function, repeat: int | None) -> Function:
+    """The objective that is told by its parameter `repeat`, where it has one, which run of its configuration it is.
+
+    repeat: None where configurations are run once; then only a parameter without a default is told.
+    """
     try:
-        return "repeat" in inspect.signature(objective).parameters
+        parameter = inspect.signature(objective).parameters.get("repeat")
     except (TypeError, ValueError):
-        return False
+        return objective
+    if parameter is None or (repeat is None and parameter.default is not parameter.empty):
+        return objective
+    return functools.partial(objective, repeat=repeat or 0)
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,7 @@ class Objective:
     def __call__(self, arguments: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
         function: Function = resolve(self.objective) if isinstance(self.objective, str) else self.objective
         repeat, gives_epochs = arguments.get("repeat"), is_generator(function)
-        if repeat is not None and takes_repeat(function):
-            function = functools.partial(function, repeat=repeat)
+        function = _with_repeat(function, repeat)
         if gives_epochs:
             return (self._epochs if repeat is None else self._whole)(function, arguments, channel)
         value, others = value_of(function(dict(arguments["config"])), self.metrics, arguments.get("trial"))

@@ -2,8 +2,8 @@
 
 Epochs become intermediate values at their number from 1, and a trial's value that of its best epoch. A paused or given
 up trial is pruned, as Optuna calls one that stopped early with a value. Optuna keeps no curves of several metrics: they
-become the attribute "curves", and a paused trial is complete with the metrics of its best epoch. Limits are Optuna's
-constraints.
+become the attribute "curves", and a paused trial is complete with the metrics of its best epoch. So is one that
+may be run again, with the mean of its runs. Limits are Optuna's constraints.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _frozen(study: Study, trial: Trial, when: tuple[float, float], started: date
         State.SKIPPED: TrialState.PRUNED,
     }
     state = states[trial.state]
-    if several and state is TrialState.PRUNED:
+    if (several or study.repeats > 1) and state is TrialState.PRUNED:
         state = TrialState.COMPLETE if told else TrialState.FAIL
     ended = state.is_finished()
     steps = {} if study.max_epochs is None else {e: v for e, v in enumerate(trial.values, 1) if v is not None}

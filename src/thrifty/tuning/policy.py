@@ -3,8 +3,8 @@
 Continuing a trial and starting a configuration are one decision. A policy draws its random numbers from
 `thrifty.core.seeds.generator(study.seed, ..., study.num_proposals)`, so that a seed gives the same decisions and a
 study opened again goes on as if it had never been closed. A policy may have `drop(study, clock) -> [(trial, why)]` too,
-asked after every report: trials to give up. One whose purchases have a parent has `branches(study)`: the epochs after
-which checkpoints are kept for that.
+asked after every report and by `Study.ask`: trials to give up. One whose purchases have a parent has
+`branches(study)`: the epochs after which checkpoints are kept for that.
 """
 
 from __future__ import annotations

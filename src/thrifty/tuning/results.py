@@ -217,11 +217,13 @@ class Results:
         return Best(trial.id, dict(trial.config), told[self.metric], point.epoch, told)
 
     def _best_said(self, trial: Trial) -> dict[str, float]:
-        """The best value of a trial's epochs that keep the limits, where there is one."""
+        """The best value of a trial's epochs that keep the limits, where there is one; with repeats the mean."""
         epochs = [epoch for epoch, value in enumerate(trial.values, 1) if value is not None]
         if self.goals.limits:
             epochs = [epoch for epoch in epochs if self._point(trial, epoch).feasible]
         known = [trial.values[epoch - 1] or 0.0 for epoch in epochs]
+        if self.repeats > 1 and known:
+            return {"best": sum(known) / len(known)}
         return {"best": min(known) if self._sign > 0 else max(known)} if known else {}
 
     def _remember(self, trial: Trial) -> None:

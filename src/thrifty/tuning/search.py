@@ -138,14 +138,20 @@ class _Loop:
     def spent(self) -> bool:
         if self.budget is None:
             return False
-        trials, epochs = self.budget.trials, self.budget.epochs
+        trials = self.budget.trials
         if trials is not None and self.study.repeats > 1:
             return self.study.epochs_spent + len(self.study.running) + self.failed() >= trials
-        if trials is not None and self.study.num_trials >= trials and self.study.max_epochs is None:
+        if trials is not None and self.study.max_epochs is None and self.study.num_trials >= trials:
             return True
-        if trials is not None and epochs is None and self.study.max_epochs is not None:
-            epochs = trials * self.study.max_epochs  # a budget in trials is one in full trainings
-        return epochs is not None and self.committed_epochs() >= epochs
+        return self.committed_epochs() >= self.most_epochs()
+
+    def most_epochs(self) -> float:
+        """The epochs that the budget allows; one in trials is one in full trainings."""
+        if self.budget is None:
+            return math.inf
+        trials, epochs, last = self.budget.trials, self.budget.epochs, self.study.max_epochs
+        most = math.inf if epochs is None else epochs
+        return most if trials is None or last is None else min(most, trials * last)
 
     def failed(self) -> int:
         """Runs that gave no value."""
@@ -158,14 +164,13 @@ class _Loop:
 
     def within_budget(self, purchase: Purchase) -> Purchase:
         """The purchase with no more epochs than are left."""
-        budget, last = self.budget, self.study.max_epochs
-        if budget is None or last is None or (budget.epochs is None and budget.trials is None):
+        last = self.study.max_epochs
+        if last is None:
             return purchase
-        bound = min(budget.epochs or math.inf, (budget.trials or math.inf) * last)
         epoch = 0 if purchase.parent is None else purchase.parent.epoch
         if purchase.trial is not None:
             epoch = self.study.trial(purchase.trial).epoch
-        until = min(purchase.until or last, epoch + int(min(bound - self.committed_epochs(), last)))
+        until = min(purchase.until or last, epoch + int(min(self.most_epochs() - self.committed_epochs(), last)))
         return replace(purchase, until=until)
 
     def take(self, update: Reported | Ended) -> None:

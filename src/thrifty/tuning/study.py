@@ -83,12 +83,7 @@ class Study(Results):
         self.clock = clock or Clock()
         self._journal = Journal(self.folder, self.clock, store)
         self.listeners = self._journal.listeners
-        self._open()
-        if not self._trials:
-            for config in points:
-                self.enqueue(config)
-            if warm_start:
-                self.start_from(warm_start)
+        self._open(points, warm_start)
 
     @classmethod
     def look(cls, folder: str | Path, policy: str | Policy = "random") -> Study:
@@ -114,7 +109,12 @@ class Study(Results):
         if not isinstance(decision, Purchase):
             outstanding = "" if isinstance(decision, Stop) else f"; {len(self._running)} trials are still to be told"
             raise Exhausted(f"{decision.why}{outstanding}")
-        return self.buy(decision)
+        proposal = self.buy(decision)
+        drop = getattr(self.policy, "drop", None)
+        for ident, why in drop(self, self.clock) if drop is not None else ():
+            if self._of(ident).state in (State.PAUSED, State.WAITING):
+                self.skip(ident, why)
+        return proposal
 
     def tell(
         self,
@@ -225,13 +225,7 @@ class Study(Results):
 
         Raises StoreError where there is no study, UsageError where one has no parameter of this study's space.
         """
-        from thrifty.tuning.warm import first_from
-
-        if self.space is None:
-            raise UsageError("this study has no space that earlier studies could be matched with")
-        for config in first_from(self.space, folders, self.seed):
-            if not self.seen(config):
-                self.pause(self.start(config, "good in earlier studies"))
+        self._begin((), folders)
 
     def proceed(self, trial: int, until: int | None = None, why: str = "") -> None:
         """Goes on with a paused or waiting trial, up to the epoch `until` (by default the last)."""
@@ -347,7 +341,7 @@ class Study(Results):
 
     # ---- inside
 
-    def _open(self) -> None:
+    def _open(self, first: Sequence[Mapping[str, Any]], warm_start: Sequence[str | Path]) -> None:
         header = header_of(self.space, self.goals, self.max_epochs, self.seed, self.repeats)
         opened = self._journal.open(header)
         try:
@@ -360,9 +354,26 @@ class Study(Results):
                 self._commit(None, "study_started", {k: v for k, v in header.items() if k != "format"})
             elif opened.live:
                 self._take_up(opened.trials)
+            if not self._trials:
+                self._begin(first, warm_start)
         except BaseException:
             self._journal.store.close()
             raise
+
+    def _begin(self, first: Sequence[Mapping[str, Any]], warm_start: Sequence[str | Path]) -> None:
+        """Puts what is to be tried first before what the policy would propose: all of it, or nothing."""
+        earlier: Sequence[Mapping[str, Any]] = ()
+        if warm_start:
+            from thrifty.tuning.warm import first_from
+
+            if self.space is None:
+                raise UsageError("this study has no space that earlier studies could be matched with")
+            earlier = first_from(self.space, warm_start, self.seed)
+        for config in first:
+            self.enqueue(config)
+        for config in earlier:
+            if not self.seen(config):
+                self.pause(self.start(config, "good in earlier studies"))
 
     def _take_up(self, trials: Sequence[Trial]) -> None:
         """What ran when the last coordinator ended stops where it was last told; what counts proposals is read."""

@@ -9,12 +9,14 @@ from typing import Any
 
 from thrifty.core.errors import StoreError, UsageError
 from thrifty.core.events import json_text
+from thrifty.core.files import read_json, write_json
 from thrifty.core.seeds import generator
 from thrifty.core.space import Space
 from thrifty.tuning.goals import Goals
-from thrifty.tuning.policies.named import policy_of
+from thrifty.tuning.policies.named import needs_epochs, policy_of
 from thrifty.tuning.policy import Policy
 
+LENGTH = "runs.json"  # beside a study with repeats of a generator, whose header has no epochs
 MOST_COMPLETIONS = 1000  # draws of what an enqueued configuration leaves out, to meet the constraints
 
 
@@ -45,6 +47,23 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], space: Space
             )
 
 
+def check_length(folder: Path, max_epochs: int) -> None:
+    """Raises StoreError when the repeats of the study in `folder` are of other epochs."""
+    if not (folder / "study.sqlite3").exists() or not (folder / LENGTH).exists():
+        return
+    there = read_json(folder / LENGTH)["max_epochs"]
+    if there != max_epochs:
+        raise StoreError(
+            f"{folder} holds a study whose max_epochs is {there}, not {max_epochs}. "
+            "Give the same max_epochs to go on with it, or another folder"
+        )
+
+
+def keep_length(folder: Path, max_epochs: int) -> None:
+    """Writes how many epochs each repeat has beside a study."""
+    write_json(folder / LENGTH, {"max_epochs": max_epochs})
+
+
 def completed(space: Space | None, config: Mapping[str, Any], seed: int, at: int) -> dict[str, Any]:
     """`config` with what it lacks drawn at random, as the `at`-th such draw. Raises UsageError."""
     if space is None:
@@ -65,6 +84,9 @@ def chosen_policy(policy: str | Policy, goals: Goals, max_epochs: int | None, re
     if repeats > 1:
         if max_epochs is not None or not goals.plain:
             raise UsageError("repeats are for studies of one metric, without limits and without epochs")
+        if needs_epochs(policy):
+            name = repr(policy) if isinstance(policy, str) else type(policy).__name__
+            raise UsageError(f"the policy {name} needs epochs, and such policies cannot be used with repeats")
         from thrifty.tuning.policies.racing import Racing
 
         return Racing(policy)

@@ -18,13 +18,14 @@ from thrifty.execution.job import Job, load_module, one_line, resolve
 from thrifty.execution.processes import ProcessExecutor
 from thrifty.execution.resources import usable_cores
 from thrifty.tuning.checkpoints import copy_of, remove_unneeded
-from thrifty.tuning.fidelity import Fidelity, hint, with_total
+from thrifty.tuning.fidelity import Fidelity, hint, policy_with, with_total
 from thrifty.tuning.metric import whole
 from thrifty.tuning.objective import Function, Objective, is_generator
 from thrifty.tuning.policies.named import SAMPLERS, needs_checkpoints
 from thrifty.tuning.policy import Policy, Purchase
 from thrifty.tuning.search import search
 from thrifty.tuning.study import Study
+from thrifty.tuning.terms import check_length, keep_length
 from thrifty.tuning.trial import State, Trial
 
 SHARED = ("numpy", "scipy", "pandas", "sklearn", "torch", "lightgbm", "xgboost", "transformers")
@@ -130,7 +131,7 @@ def search_in_processes(
     if fidelity is not None:
         passes, space = _one_pass(fidelity, Space.of(space), function, policy, max_epochs, epochs, repeats)
         first = [{n: v for n, v in config.items() if n != fidelity} for config in first]
-        policy, max_epochs = "grid" if policy == "auto" else policy, passes.last
+        policy, max_epochs = policy_with(fidelity, policy), passes.last
         if folder is not None:
             passes.check_folder(Path(folder))
     elif policy == "grid" and is_generator(function) and (said := hint(Space.of(space))) is not None:
@@ -139,6 +140,9 @@ def search_in_processes(
     repeats = whole("repeats", repeats, 1)
     if repeats > 1 and epochs is not None:
         raise UsageError("with repeats the budget is in trials= or minutes=; each run counts as a trial")
+    length = max_epochs if repeats > 1 else None
+    if length is not None and folder is not None:
+        check_length(Path(folder), length)
     with ExitStack() as stack:
         interruption = stack.enter_context(Interruption())
         clock = StoppableClock(budget.seconds, started, interruption)
@@ -146,9 +150,13 @@ def search_in_processes(
             space, metric=metric, direction=direction, limits=limits, max_epochs=max_epochs if repeats == 1 else None,
             repeats=repeats, seed=seed, folder=folder, policy=policy, first=first, warm_start=warm_start, clock=clock,
         )  # fmt: skip
+        if passes is not None and folder is not None:
+            passes.keep(Path(folder))
+        if length is not None and folder is not None:
+            keep_length(Path(folder), length)
         kept = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="thrifty-tune-")) if folder is None else folder
-        )
+        ).resolve()
         cores = max(1, usable_cores() // workers)
         executor = stack.enter_context(ProcessExecutor(cores * workers, log_folder=kept / "logs"))
         made = _Jobs(
@@ -231,16 +239,23 @@ class _Jobs:
         )
 
     def check_copy(self, event: Event) -> None:
-        """Raises UsageError when a trial paused where others may begin from it, and gave no checkpoint."""
+        """Fails a trial that paused where others may begin from it, and gave no checkpoint.
+
+        Raises UsageError when none ever gave one there.
+        """
         epoch = int(event.payload.get("epoch", 0))
-        if event.kind != "trial_paused" or epoch not in self.branches:
+        if event.trial is None or event.kind != "trial_paused" or epoch not in self.branches:
             return
-        if not copy_of(self.folder / str(event.trial), epoch).exists():
-            raise UsageError(
-                f"trial {event.trial} yielded no checkpoint after epoch {epoch}, where others may begin with this "
-                "policy: yield (the metric, a folder to go on from) after each epoch, or choose another policy, such "
-                "as freeze-thaw"
-            )
+        if copy_of(self.folder / str(event.trial), epoch).exists():
+            return
+        why = f"yielded no checkpoint after epoch {epoch}, where others may begin with this policy"
+        if any(self.folder.glob("*/after-*")) or any(t.epoch > self.branches[0] for t in self.study.trials):
+            self.study.fail(event.trial, f"it {why}")
+            return
+        raise UsageError(
+            f"trial {event.trial} {why}: yield (the metric, a folder to go on from) after each epoch, or choose "
+            "another policy, such as freeze-thaw"
+        )
 
 
 def _function(objective: Function | str) -> Function:

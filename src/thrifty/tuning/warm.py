@@ -72,10 +72,14 @@ def portfolio(space: Space, studies: Sequence[Study], seed: int = 0) -> list[dic
 
 
 def _translated(space: Space, study: Study) -> list[tuple[dict[str, Any], float]]:
-    """The earlier trials as configurations of `space`, each with its score (smaller is better) there."""
+    """The earlier trials as configurations of `space`, each with its score (smaller is better) there.
+
+    Those with a parent are left out: what came of them is of its configuration too.
+    """
     found = []
-    deepest = max((t.epoch for t in study.trials), default=0)
-    for trial in study.trials:
+    trials = [trial for trial in study.trials if trial.parent is None]
+    deepest = max((t.epoch for t in trials), default=0)
+    for trial in trials:
         value = study.value_of(trial)
         if value is None or (study.max_epochs is not None and trial.epoch * 4 < deepest):
             continue  # the value of a few epochs says nothing beside full ones

@@ -138,3 +138,14 @@ def test_by_an_epoch_trials_compete_with_what_others_were_at_it() -> None:
     assert by[5] == -1.0
     assert by[: len(alive)].argmax() == 0
     assert ahead[: len(alive)].argmax() == 5
+
+
+def test_trials_that_all_fail_after_an_epoch_say_nothing_to_model() -> None:
+    study = Study(Space({"x": Float(0, 1)}), metric="loss", max_epochs=20, policy="freeze-thaw")
+    for _ in range(12):
+        study.tell(study.ask().trial, [0.5, math.nan])
+    proposals = [study.ask() for _ in range(12)]
+    for proposal in proposals:
+        answer(study, proposal)
+    assert study.best is not None
+    assert study.trial(study.ask().trial).why != "random"

@@ -3,20 +3,24 @@
 import math
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from thrifty.core.errors import UsageError
+from thrifty.core.errors import Exhausted, UsageError
 from thrifty.core.seeds import generator
 from thrifty.core.space import Belief, Choice, Float, Int, Space, When
 from thrifty.testing.policies import MIXED, PolicyContract, answer
+from thrifty.tuning.belief import beliefs_of
 from thrifty.tuning.policies.pbt import Pbt, perturbed
 from thrifty.tuning.policies.sobol import Sobol
+from thrifty.tuning.policies.told import Told
 from thrifty.tuning.policy import Policy
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import Parent, Proposal, State
+from thrifty.tuning.warm import _translated
 
 
 class TestPbt(PolicyContract):
@@ -123,6 +127,29 @@ def test_only_one_that_is_better_is_copied() -> None:
     assert [study.ask().trial for _ in range(4)] == [0, 1, 2, 3]
 
 
+def test_those_that_are_replaced_are_given_up() -> None:
+    study = Study(LINE, metric="loss", max_epochs=8, policy=Pbt(size=4, interval=2))
+    first_round(study, [3, 9, 4, 1])
+    child = [study.ask() for _ in range(4)][1]
+    assert child.parent is not None
+    assert (study.trial(1).state, study.trial(1).why) == (State.SKIPPED, f"replaced by trial {child.trial}")
+
+
+def test_a_space_of_few_configurations_begins_some_of_them_again() -> None:
+    study = Study({"aug": ["none", "weak", "strong"]}, metric="loss", max_epochs=20, policy="pbt")
+    loss = {"none": 3.0, "weak": 2.0, "strong": 1.0}
+    with suppress(Exhausted):
+        for _ in range(1000):
+            asked = study.ask()
+            epochs = range(asked.from_epoch + 1, (asked.until_epoch or 0) + 1)
+            study.tell(asked.trial, [loss[asked.config["aug"]] - epoch / 100 for epoch in epochs])
+    assert not any(trial.open for trial in study.trials)
+    assert sum(trial.parent is None for trial in study.trials) == 5
+    assert sum(trial.parent is not None for trial in study.trials) > 1
+    assert study.best is not None
+    assert study.best.config == {"aug": "strong"}
+
+
 def test_the_next_population_begins_when_one_has_come_to_its_end() -> None:
     study = Study(MIXED, metric="loss", max_epochs=6, policy=Pbt(size=4, interval=2))
     while study.epochs_spent < 80:
@@ -186,6 +213,51 @@ def test_another_policy_goes_on_with_children(policy: str, tmp_path: Path) -> No
         assert study.epochs_spent == sum(v is not None for trial in trials for v in trial.values)
         for _ in range(25):
             answer(study, study.ask())
+
+
+def answered(study: Study, proposals: int) -> None:
+    """The loss falls with each epoch, the more the smaller x is."""
+    for _ in range(proposals):
+        asked = study.ask()
+        epochs = range(asked.from_epoch + 1, (asked.until_epoch or 0) + 1)
+        study.tell(asked.trial, [1 + asked.config["x"] - epoch / 8 for epoch in epochs])
+
+
+def test_children_say_nothing_of_their_configurations_to_samplers() -> None:
+    study = Study(LINE, metric="loss", max_epochs=8, policy=Pbt(size=4, interval=1))
+    told = Told()
+    answered(study, 24)
+    own = [trial.id for trial in study.trials if trial.parent is None]
+    assert len(own) < study.num_trials - 3
+    assert told.changes(study) == (own, True)
+    reached = sorted((study.trial(ident).epoch for ident in own), reverse=True)
+    assert told.epoch == reached[(len(own) + 1) // 2 - 1]
+
+
+@pytest.mark.parametrize("sampler", ["optuna-tpe", "optuna-nsga2", "hyperopt-tpe", "gaussian-process"])
+def test_samplers_behind_it_are_told_of_no_child(sampler: str) -> None:
+    study = Study(LINE, metric="loss", max_epochs=4, policy=f"pbt+{sampler}")
+    answered(study, 60)
+    children = {trial.id for trial in study.trials if trial.parent is not None}
+    assert children
+    source = study.policy._source  # type: ignore[attr-defined]
+    if sampler == "gaussian-process":
+        known = {ident for ident in range(study.num_trials) if not math.isnan(source._seen.score_N[ident])}
+    else:
+        known = {*(source._place if sampler.startswith("hyperopt") else source._number_of)}
+    assert known
+    assert not known & children
+
+
+def test_children_say_nothing_of_their_configurations_afterwards() -> None:
+    study = Study(LINE, metric="loss", max_epochs=8, policy=Pbt(size=12, interval=1), seed=1)
+    answered(study, 90)
+    own = {trial.id for trial in study.trials if trial.parent is None}
+    assert {belief.trial for belief in beliefs_of(study)} <= own
+    assert len(_translated(LINE, study)) <= len(own) < study.num_trials
+    few = Study(LINE, metric="loss", max_epochs=8, policy=Pbt(size=4, interval=1))
+    answered(few, 20)
+    assert "trials that began without a parent have a value" in few.importance().why
 
 
 SPACE = Space(
@@ -264,6 +336,7 @@ def test_fixed_parameters_are_the_parents() -> None:
     [
         (Pbt(), {"max_epochs": None}, "needs epochs"),
         ("pbt", {"max_epochs": None}, "needs epochs"),
+        (Pbt(interval=4), {}, "interval is 4 epochs and a full training has 4"),
         (Pbt(fixed=["x"]), {}, "nothing can change"),
         (Pbt(fixed=["y"]), {}, "'y', which is not in the space"),
     ],

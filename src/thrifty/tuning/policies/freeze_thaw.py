@@ -183,8 +183,9 @@ class _Seen:
             before, self.trials[ident] = self.trials[ident], trial
             if "depth" in trial.extra:
                 self.explored += max(trial.epoch, trial.until or 0) - max(before.epoch, before.until or 0)
-            self.num_known += bool(trial.values) - bool(before.values)
+            known = self._knows(ident)
             self._trace(study, trial)
+            self.num_known += self._knows(ident) - known
             self._note_short(trial)
 
     def _add(self, trial: Trial) -> None:
@@ -215,6 +216,10 @@ class _Seen:
             self.epoch_NL[trial.id, -2:] = self.last, min(trial.epoch + 1, self.last)
             self.value_NL[trial.id, -2:] = math.inf
         self.best_N[trial.id] = best[-1] if len(best) else math.inf
+
+    def _knows(self, trial: int) -> bool:
+        """Whether a trial has an epoch that counts; one that failed after its first has none."""
+        return bool(np.isfinite(self.value_NL[trial]).any())
 
     def _note_short(self, trial: Trial) -> None:
         """A trial that nobody works on and that has not reached where it was sent is sent there first."""

@@ -109,8 +109,8 @@ class _Seen:
             self._units_NP[ident] = self.encoding.units(study.trial(ident).config)
         self._x_NC[new] = self.encoding.columns(self._units_NP[new])
         self._num_trials = study.num_trials
-        changed, moved = self._told.changes(study)
-        for ident in range(study.num_trials) if moved else changed:
+        changed, _ = self._told.changes(study)
+        for ident in changed:
             score = self._told.score(study, study.trial(ident))
             self.score_N[ident] = math.nan if score is None else score
 

@@ -43,6 +43,7 @@ class Hyperopt:
         self._algorithm = algorithm
         self._fresh = Fresh()
         self._told = Told()
+        self._place: dict[int, int] = {}  # of a trial in the library
         self._domain: Any = None
         self._docs: Any = None
 
@@ -62,15 +63,18 @@ class Hyperopt:
 
     def _observe(self, study: Study) -> None:
         """Takes in the trials that changed; all of them when scores are of another epoch than before."""
-        changed, moved = self._told.changes(study)
-        new = range(len(self._docs.trials), study.num_trials)
+        changed, _ = self._told.changes(study)
+        new = [ident for ident in changed if ident not in self._place]
         if new:
+            self._place |= {ident: place for place, ident in enumerate(new, len(self._place))}
             self._docs.insert_trial_docs([_doc(space_of(study), i, study.trial(i).config) for i in new])
             self._docs.refresh()
-        for ident in range(study.num_trials) if moved else changed:
+        for ident in changed:
             score = self._told.score(study, study.trial(ident))
             known = score is not None and score < math.inf
-            self._docs.trials[ident]["result"] = {"status": "ok", "loss": score} if known else {"status": "new"}
+            self._docs.trials[self._place[ident]]["result"] = (
+                {"status": "ok", "loss": score} if known else {"status": "new"}
+            )
 
     def _propose(self, study: Study, seed: int) -> dict[str, Any] | None:
         """A configuration, or None when it breaks a constraint."""

@@ -70,6 +70,13 @@ def policy_of(policy: str | Policy, max_epochs: int | None) -> Policy:
     return POLICIES[policy]() if policy in POLICIES else Straight(SAMPLERS[policy]())
 
 
+def needs_epochs(policy: str | Policy) -> bool:
+    """Whether it decides how many epochs a trial has."""
+    if isinstance(policy, str):
+        return policy.partition("+")[0] in NEED_EPOCHS
+    return isinstance(policy, (FreezeThaw, Hyperband, Asha, Median, Pbt))
+
+
 def needs_checkpoints(policy: str | Policy) -> bool:
     """Whether trials begin from checkpoints of others."""
     return policy.partition("+")[0] == "pbt" if isinstance(policy, str) else hasattr(policy, "branches")

@@ -103,7 +103,6 @@ class Optuna:
         if moved:
             self._library, self._count, self._pending = _new_study(), 0, None
             self._number_of, self._scored = {}, set()
-            changed = list(range(study.num_trials))
         for ident in sorted(changed):
             trial = study.trial(ident)
             if ident not in self._number_of:
@@ -116,7 +115,7 @@ class Optuna:
         """Does again, in order, what a study that was opened again had asked and told; then what is new."""
         for event in study.events(self._seq):
             self._seq = event.seq
-            if event.trial is None:
+            if event.trial is None or study.trial(event.trial).parent is not None:
                 continue
             if event.kind == "trial_started":
                 self._until[event.trial] = event.payload.get("until_epoch")

@@ -64,6 +64,11 @@ class Pbt:
         self.fixed = tuple(fixed)
         self._source = source or Fresh()
 
+    @property
+    def _least(self) -> int:
+        """Trials that must have come to an epoch before one is judged by it."""
+        return max(ONE_IN, self.size // 2)
+
     def branches(self, study: Study) -> range:
         """The epochs between rounds."""
         last = study.max_epochs or 1
@@ -92,6 +97,11 @@ class Pbt:
         space = space_of(study)
         if study.max_epochs is None:
             raise UsageError("population-based training needs epochs; give the study max_epochs")
+        if self.interval is not None and self.interval >= study.max_epochs:
+            raise UsageError(
+                f"pbt's interval is {self.interval} epochs and a full training has {study.max_epochs}, so no round "
+                "would end before it; give a smaller interval"
+            )
         unknown = [name for name in self.fixed if name not in space]
         if unknown:
             raise UsageError(f"pbt's fixed names {unknown[0]!r}, which is not in the space; it has {', '.join(space)}")
@@ -134,6 +144,8 @@ class Pbt:
                     return decision
         if population.size < self.size:
             decision = self._newcomer(study)
+            if decision is None and population.size < self._least:
+                decision = self._begun_again(study)
             if decision is not None:
                 return decision
         paused = [trial for trial in members if trial.state is State.PAUSED]
@@ -151,6 +163,13 @@ class Pbt:
             return None
         return Purchase(config=config, until=self._next(study, 0), why=self._source.name, extra=extra)
 
+    def _begun_again(self, study: Study) -> Purchase:
+        """A configuration once more, in a space that has too few for a population."""
+        begun = [trial.config for trial in study.trials if trial.parent is None]
+        rng = generator(study.seed, "pbt", study.num_trials)
+        config = dict(begun[int(rng.integers(len(begun)))])
+        return Purchase(config=config, until=self._next(study, 0), why="begun again: the space has no other")
+
     def _judged(self, study: Study, population: _Population, trial: Trial) -> Purchase:
         """A child in place of a trial between two rounds that is among the worst, or the trial's next round.
 
@@ -160,7 +179,7 @@ class Pbt:
         why = "too few have come as far"
         for epoch in reversed([at for at in self.branches(study) if at <= trial.epoch]):
             scores = _scores_at(study, population.trials, epoch)
-            if trial.id not in scores or len(scores) < max(ONE_IN, self.size // 2):
+            if trial.id not in scores or len(scores) < self._least:
                 continue
             place = sorted((score, ident) for ident, score in scores.items()).index((scores[trial.id], trial.id))
             worst = place >= len(scores) - len(scores) // ONE_IN

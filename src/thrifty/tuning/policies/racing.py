@@ -1,7 +1,7 @@
 """Repeats of noisy objectives: runs a configuration again while it can still be the best, beside any other policy.
 
 Of four runs at most one is a repeat, as long as the other policy has new configurations. It sees each configuration
-as one trial whose value is the mean of its runs.
+as one trial whose value is the mean of its runs, or of its first run where it follows events.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ class _MeanStudy(Study):
         return range(self.num_trials), self.num_trials
 
     def events(self, after: int = 0) -> Iterator[Event]:
-        return self._study.events(after)
+        """A run that gave a value is the end of its trial."""
+        for event in self._study.events(after):
+            run = event.kind == "trial_paused" and "value" in event.payload
+            yield replace(event, kind="trial_finished") if run else event
 
     def record(self, kind: str, trial: int | None = None, /, **payload: Any) -> Event:
         return self._study.record(kind, trial, **payload)

@@ -18,7 +18,8 @@ class Told:
     """Follows a study. In one with epochs, scores are best values up to one epoch, so that they compare.
 
     It is the last epoch that `ENOUGH` trials, or half of those there are, have come to (as BOHB trains its model,
-    https://arxiv.org/abs/1807.01774). Failed and skipped trials score inf.
+    https://arxiv.org/abs/1807.01774). Failed and skipped trials score inf. Trials with a parent are left out: what came
+    of them is of its configuration too.
     """
 
     def __init__(self) -> None:
@@ -27,9 +28,9 @@ class Told:
         self._cursor = 0
 
     def changes(self, study: Study) -> tuple[list[int], bool]:
-        """The trials that changed since the last call, and whether the epoch did: then all scores are others."""
-        changed, self._cursor = study.changes(self._cursor)
-        changed = list(dict.fromkeys(changed))
+        """The trials that changed since the last call, and whether the epoch did: then all, for their scores did."""
+        ids, self._cursor = study.changes(self._cursor)
+        changed = [ident for ident in dict.fromkeys(ids) if study.trial(ident).parent is None]
         if study.max_epochs is None:
             return changed, False
         for ident in changed:
@@ -37,7 +38,7 @@ class Told:
         reached = sorted((epoch for epoch in self._epochs.values() if epoch), reverse=True)
         epoch = reached[min(ENOUGH, math.ceil(len(reached) / 2)) - 1] if reached else 0
         moved, self.epoch = epoch != self.epoch, epoch
-        return changed, moved
+        return list(self._epochs) if moved else changed, moved
 
     def score(self, study: Study, trial: Trial) -> float | None:
         """Smaller is better; None while nothing is known at the epoch."""
