@@ -65,7 +65,8 @@ def test_the_report_is_json_and_its_steps_end_at_the_best_value(report):
     values = [step["value"] for step in report["steps"]]
     assert values == sorted(values, reverse=True)
     assert values[-1] == report["best"]["value"]
-    assert report["steps"][-1]["spent"] <= report["epochs_spent"] == 150
+    assert report["steps"][-1]["spent"] <= report["epochs_spent"]
+    assert report["epochs_spent"] >= 150
     assert report["states"]["failed"] >= 1
 
 
