@@ -123,13 +123,6 @@ def file(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("PLACE", str(tmp_path / "place"))
-    (tmp_path / "place").mkdir()
-    return tmp_path / "place"
-
-
 def run(place: Path) -> list[tuple[float, ...]]:
     """The epochs that were computed, each as the path of x that it ended."""
     return [tuple(json.loads(line)) for line in (place / "log").read_text().splitlines()]

@@ -67,13 +67,6 @@ def file(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("PLACE", str(tmp_path / "place"))
-    (tmp_path / "place").mkdir()
-    return tmp_path / "place"
-
-
 def epochs_run(place: Path) -> list[tuple[float, int]]:
     return [tuple(json.loads(line)) for line in (place / "log").read_text().splitlines()]
 

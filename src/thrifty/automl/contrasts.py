@@ -11,7 +11,6 @@ from thrifty.core.files import read_json
 from thrifty.evaluation.findings import AugmentationFinding
 from thrifty.evaluation.intervals import difference
 from thrifty.evaluation.words import seconds_text
-from thrifty.tuning.policies.ladder import cut_short
 from thrifty.tuning.trial import Trial
 
 INTERVAL_SECONDS = 0.3  # for all candidates together
@@ -21,9 +20,8 @@ def augmentation_of(session: Session, hurry: bool = False) -> list[AugmentationF
     """For every candidate that was trained with augmentation, the difference that it made, or why it is not known."""
     by_candidate: dict[str, list[Trial]] = {}
     for trial in session.done():
-        if cut_short(trial):
-            continue
-        by_candidate.setdefault(trial.config["candidate"], []).append(trial)
+        if not trial.cut_short:
+            by_candidate.setdefault(trial.config["candidate"], []).append(trial)
     found = []
     for name, trials in by_candidate.items():
         if any(_is_augmented(session, trial) for trial in trials):

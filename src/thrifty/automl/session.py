@@ -34,7 +34,6 @@ from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
 
 FIRST_MODEL_SECONDS = 2.0
-LOG_LOSS_SHARE = 1.0  # of the log loss, in what models are chosen by where the metric counts answers alone
 
 Watch = Callable[[dict[str, Any]], None]
 
@@ -116,8 +115,8 @@ class Session:
     def judge(self, rows: np.ndarray | None = None) -> Callable[[np.ndarray], float]:
         """What models are chosen by: the metric of outputs of (some of) the validation rows, higher is better.
 
-        From metrics that count answers alone a share of the log loss is taken off: on few rows they jump, and many
-        models are level by them.
+        From metrics that count answers alone the log loss is taken off: on few rows they jump, and many models are
+        level by them.
         """
         y, weights = self.y_validation, self.weights_validation
         if rows is not None:
@@ -127,7 +126,7 @@ class Session:
         if METRICS[self.metric].needs != "labels":
             return lambda outputs: sign * of(outputs)
         log_loss = scorer("log_loss", self.task, y, None, weights, self.positive)
-        return lambda outputs: of(outputs) - LOG_LOSS_SHARE * log_loss(outputs)
+        return lambda outputs: of(outputs) - log_loss(outputs)
 
     def cache_folder(self) -> Path:
         """Where computed features are kept: for later runs too, or with --no-cache for this one alone."""

@@ -63,6 +63,11 @@ class Trial:
         """Whether more can still be bought for it or is being bought."""
         return self.state in OPEN
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether its training was ended from outside before its end; what it bought is still to be had."""
+        return self.state in (State.WAITING, State.PAUSED) or bool(self.extra.get("cut_short"))
+
 
 @dataclass(frozen=True, slots=True)
 class Proposal:

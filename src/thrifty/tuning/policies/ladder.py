@@ -204,8 +204,8 @@ class View:
 
     def offer(self, arm: Arm) -> Offer | None:
         """What the arm offers next, or None: closed by failures, or it does not fit the time left."""
-        tried = [t for t in self.trials_of(arm.name) if not cut_short(t)]
-        done = [t for t in self.done_of(arm.name) if not cut_short(t) and "contrast_of" not in t.extra]
+        tried = [t for t in self.trials_of(arm.name) if not t.cut_short]
+        done = [t for t in self.done_of(arm.name) if not t.cut_short and "contrast_of" not in t.extra]
         failed = sum(t.state == State.FAILED for t in tried)
         running = sum(t.state == State.RUNNING for t in tried)
         if failed >= MAX_FAILURES and failed > len(done):
@@ -314,11 +314,6 @@ class View:
         ran = {t.id: self.seconds_running(t) for t in self.running}
         left = [max(self.expected_seconds(t) - ran[t.id], OVERDUE * ran[t.id]) for t in self.running]
         return max(left, default=0.0)
-
-
-def cut_short(trial: Trial) -> bool:
-    """Whether its training was ended from outside before its end; what it bought is still to be had."""
-    return trial.state in (State.WAITING, State.PAUSED) or bool(trial.extra.get("cut_short"))
 
 
 def worth(trial: Trial) -> float:
