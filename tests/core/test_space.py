@@ -231,3 +231,8 @@ def test_a_file_may_leave_types_out() -> None:
     }
     with pytest.raises(UsageError, match="must be float, int or choice, or have low and high"):
         Space.from_yaml("rate: {low: 1}")
+
+
+def test_a_space_file_that_is_missing_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"the space in .*none\.yaml cannot be read: No such file or directory"):
+        Space.from_yaml(tmp_path / "none.yaml")

@@ -182,7 +182,9 @@ class Space(Mapping[str, Domain]):
         try:
             text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
             value = yaml.safe_load(text)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except OSError as error:
+            raise UsageError(f"the space in {where} cannot be read: {error.strerror}") from error
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
             raise UsageError(f"the space in {where} cannot be read: {error}") from error
         return cls.from_json(value)
 

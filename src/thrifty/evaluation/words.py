@@ -125,7 +125,7 @@ STOPPED = {
 LIMITS = {
     "max_latency_ms": ("latency", "ms"),
     "max_size_mb": ("size", "MB"),
-    "max_accuracy_loss": ("loss", "points"),
+    "max_accuracy_loss": ("loss by int8", "points"),
 }
 
 
