@@ -7,7 +7,7 @@ SETS holds a folder for each set: `meta.json`, and either `train/` and `test/` (
 is `thrifty evaluate` on the test part, which the run never sees. Peak memory is the proportional memory (PSS) of the
 whole process tree, polled twice a second. "first s" and "better s" are when an artifact was first on disk, and when it
 first held a model that lacks at least a tenth less of a perfect validation score than the baseline does. With --keep
-the runs stay in FOLDER, and a run that is there already is not made again.
+the runs stay in FOLDER, and a run that ended there is not made again; one that was cut short is, from the start.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -43,6 +44,7 @@ def measure(sets: Path, name: str, minutes: str, metric: str, seed: int, kept: P
     told = work / "told.json"
     if told.exists():
         return json.loads(told.read_text())
+    shutil.rmtree(work, ignore_errors=True)
     folder, run = sets / name, work / "run"
     meta = json.loads((folder / "meta.json").read_text())
     ending = "" if (folder / "train").is_dir() else ".csv"
