@@ -87,6 +87,27 @@ def test_rows_that_belong_together_widen_the_interval():
     assert grouped.high - grouped.low > 4 * (alone.high - alone.low)
 
 
+def test_rows_of_one_group_have_no_interval():
+    y, p = data("binary", 60, 2)
+    found = intervals(["accuracy"], "binary", y, p, groups=np.full(60, 7))["accuracy"]
+    assert math.isfinite(found.value)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+def test_a_sample_of_very_many_rows_keeps_the_spread_of_their_groups(monkeypatch):
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(300), 100)
+    right = rng.random(30_000) < rng.beta(4, 1, 300)[groups]
+    y, p = np.ones(30_000, dtype=int), np.stack([~right, right], axis=1).astype(float)
+    whole = intervals(["accuracy"], "binary", y, p, groups=groups, num_resamples=60)["accuracy"]
+    for most in (2_000, 15_000):
+        monkeypatch.setattr("thrifty.evaluation.intervals.MAX_ROWS", most)
+        part = intervals(["accuracy"], "binary", y, p, groups=groups, num_resamples=60)["accuracy"]
+        assert part.value == whole.value
+        assert part.high - part.low == pytest.approx(whole.high - whole.low, rel=0.5)
+
+
 def test_few_resamples_and_many_rows_give_about_the_same_interval():
     y, p = data("binary", 30_000, 2)
     full = intervals(["roc_auc"], "binary", y, p, num_resamples=400)["roc_auc"]
@@ -129,6 +150,14 @@ def test_a_sample_without_errors_still_has_a_lower_end():
     assert intervals(["accuracy"], "binary", y[:1], p[:1])["accuracy"].to_json()["low"] is None
     assert intervals(["accuracy"], "binary", y[:0], p[:0])["accuracy"].to_json()["value"] is None
     assert math.isnan(Interval(1.0, math.nan, math.nan).low)
+
+
+def test_a_sample_with_nothing_right_still_has_an_upper_end():
+    y = np.arange(60) % 2
+    found = intervals(["accuracy", "roc_auc"], "binary", y, np.stack([y, 1.0 - y], axis=1))
+    assert found["accuracy"].low == found["accuracy"].value == 0.0
+    assert found["accuracy"].high == pytest.approx(1 - 0.025 ** (1 / 60))
+    assert 0.0 < found["roc_auc"].high < 0.2
 
 
 def test_the_paired_difference_is_narrower_than_two_intervals_apart():

@@ -10,6 +10,7 @@ from thrifty.evaluation.slices import (
     by_number,
     class_table,
     reliability,
+    slice_metric,
     slice_table,
     slicings_of,
 )
@@ -71,6 +72,45 @@ def test_a_slice_that_fails_is_marked_and_a_tiny_one_has_no_value():
     assert lines["good"]["differs"] == "better"
     assert lines["tiny"]["value"] is None
     assert lines["bad"]["low"] < lines["bad"]["value"] < lines["bad"]["high"]
+
+
+def test_slices_of_like_targets_are_no_worse_for_it():
+    rng = np.random.default_rng(0)
+    shop = by_category("shop", np.repeat(list("abcd"), 100).tolist())
+    y = 10.0 * shop.codes + rng.normal(size=400)
+    values = y + rng.normal(size=400)
+    assert all(line["differs"] == "worse" for line in slice_table([shop], "r2", "regression", y, values)[0]["slices"])
+    by = slice_metric("r2", "regression")
+    assert all(line["differs"] is None for line in slice_table([shop], by, "regression", y, values)[0]["slices"])
+
+
+def test_a_slice_without_some_classes_is_no_worse_for_it():
+    rng = np.random.default_rng(0)
+    y = np.r_[rng.integers(0, 2, 200), rng.integers(0, 10, 800)]
+    answers = np.eye(10)[np.where(rng.random(1000) < 0.8, y, rng.integers(0, 10, 1000))]
+    part = by_category("part", ["two classes"] * 200 + ["ten"] * 800)
+    lines = {}
+    for name in ("f1_macro", slice_metric("f1_macro", "multiclass")):
+        (table,) = slice_table([part], name, "multiclass", y, answers)
+        lines[name] = {line["slice"]: line["differs"] for line in table["slices"]}
+    assert lines["f1_macro"]["two classes"] == "worse"
+    assert lines["balanced_accuracy"]["two classes"] is None
+    assert slice_metric("f1_macro", "multilabel") == "f1_micro"
+    assert slice_metric("accuracy", "binary") == "accuracy"
+
+
+def test_slices_of_few_groups_are_seldom_told_apart_where_nothing_differs():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 25)
+    found = {None: 0, "groups": 0}
+    for _ in range(10):
+        right = rng.random(500) < rng.beta(2, 1, 20)[groups]
+        part = by_number("part", groups % 4)
+        for name, of in ((None, None), ("groups", groups)):
+            (table,) = slice_table([part], "accuracy", "binary", np.ones(500, int), np.eye(2)[right * 1], groups=of)
+            found[name] += sum(line["differs"] is not None for line in table["slices"])
+    assert found[None] >= 8
+    assert found["groups"] <= found[None] / 2
 
 
 def test_the_table_of_classes_equals_scikit_learn():

@@ -3,7 +3,8 @@
 Rows are drawn with replacement (whole groups, where rows belong together); the interval is between the 2.5 % and 97.5 %
 quantiles of the resamples' values. With few resamples, or a sample of very many rows, it is the normal interval from
 their spread. A sample without any error has none to resample: there the lower end is what errors as rare as may still
-be missed with a probability of 2.5 % would leave (Clopper and Pearson 1934). Legend: N rows, B resamples.
+be missed with a probability of 2.5 % would leave (Clopper and Pearson 1934), and the upper end where nothing is right
+likewise. Legend: N rows, U units that are drawn (rows, or groups), B resamples.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ NUM_RESAMPLES = 1000
 MIN_RESAMPLES = 40
 ENOUGH_FOR_QUANTILES = 300
 MAX_ROWS = 100_000
+FEWEST_GROUPS = 50  # of which a sample of very many rows is made
 _CHUNK = 2_000_000
 _NORMAL_975 = 1.959964
 
@@ -72,7 +74,7 @@ def intervals(
     statistics = [replicator(n, task, y[rows], outputs[rows], decision, positive) for n in names]
     found = sample.replicate(statistics, num_resamples, _shares(len(names), seconds))
     made = {n: _interval(values[n], v, n, sample.shrink) for n, v in zip(names, found)}
-    return {n: _of_perfect(n, task, interval, y[rows], sample) for n, interval in made.items()}
+    return {n: _with_width(n, task, interval, y[rows], sample) for n, interval in made.items()}
 
 
 def difference(
@@ -118,19 +120,26 @@ class _Sample:
 
     @staticmethod
     def of(outputs: np.ndarray, weights: np.ndarray | None, groups: np.ndarray | None, seed: int) -> _Sample | None:
-        """None where there is nothing to resample: fewer than two rows that weigh something, or outputs not finite."""
+        """None where there is nothing to resample: fewer than two rows (or groups) that weigh something, or outputs not
+        finite.
+        """
         rows = np.arange(len(outputs)) if weights is None else np.flatnonzero(np.asarray(weights).reshape(-1) > 0)
-        num_all = len(rows)
-        if num_all < 2 or not np.isfinite(outputs).all():
+        units = np.arange(len(rows)) if groups is None else _codes(np.asarray(groups)[rows])
+        num_units = int(units.max(initial=-1)) + 1
+        if num_units < 2 or not np.isfinite(outputs).all():
             return None
         limit = max(2_000, min(MAX_ROWS, 20_000_000 // (outputs.shape[1] if outputs.ndim == 2 else 1)))
-        if num_all > limit:
-            rows = np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
+        shrink = 1.0
+        if len(rows) > limit:
+            order_U = np.random.default_rng(seed).permutation(num_units)
+            ends_U = np.cumsum(np.bincount(units)[order_U])
+            num_kept = max(FEWEST_GROUPS, int(np.searchsorted(ends_U, limit, side="right")))
+            kept = np.isin(units, order_U[:num_kept])
+            rows, units = rows[kept], units[kept]
+            shrink = math.sqrt(min(num_kept, num_units) / num_units)
         if weights is not None:
             weights = np.asarray(weights, dtype=np.float32).reshape(-1)[rows]
-        if groups is not None:
-            groups = np.unique(np.asarray(groups)[rows], return_inverse=True)[1].reshape(-1)
-        return _Sample(rows, len(rows), weights, groups, math.sqrt(len(rows) / num_all), seed)
+        return _Sample(rows, len(rows), weights, None if groups is None else _codes(units), shrink, seed)
 
     def replicate(self, statistics: Sequence[Any], num_resamples: int, shares: Sequence[float]) -> list[np.ndarray]:
         """The values of each statistic on its resamples; a statistic whose share of seconds is spent gets no more."""
@@ -175,9 +184,11 @@ def _shares(num_metrics: int, seconds: float | None) -> list[float]:
     return [seconds / 3] + [seconds * 2 / 3 / (num_metrics - 1)] * (num_metrics - 1)
 
 
-def _of_perfect(name: str, task: str, interval: Interval, y: np.ndarray, sample: _Sample) -> Interval:
-    """The interval with the lower end that a sample without errors allows, where it has no width for want of errors."""
-    if task == "regression" or METRICS[name].sign < 0 or not interval.low == interval.value == METRICS[name].high:
+def _with_width(name: str, task: str, interval: Interval, y: np.ndarray, sample: _Sample) -> Interval:
+    """The interval as wide as a sample without errors, or with nothing right, allows, where resampling gives none."""
+    metric, value = METRICS[name], interval.value
+    extreme = interval.low == interval.high == value and value in (metric.low, metric.high)
+    if task == "regression" or metric.sign < 0 or not extreme:
         return interval
     units = sample.num_rows if sample.groups is None else int(sample.groups.max()) + 1
     share = 1.0
@@ -186,8 +197,13 @@ def _of_perfect(name: str, task: str, interval: Interval, y: np.ndarray, sample:
         counts = counts[counts > 0]
         units = max(1, round(units * float(counts.min()) / len(y)))
         share = 1.0 if name in ("roc_auc", "average_precision") and len(counts) == 2 else 1.0 / len(counts)
-    missed = 1.0 - 0.025 ** (1.0 / units)
-    return Interval(interval.value, interval.value - share * missed, interval.high, interval.resamples)
+    reach = share * (1.0 - 0.025 ** (1.0 / units))
+    return Interval(value, max(metric.low, value - reach), min(metric.high, value + reach), interval.resamples)
+
+
+def _codes(values: np.ndarray) -> np.ndarray:
+    """0, 1, ... without gaps, in place of each value [N]."""
+    return np.unique(values, return_inverse=True)[1].reshape(-1)
 
 
 def _interval(value: float, found_B: np.ndarray, name: str | None, shrink: float) -> Interval:

@@ -17,7 +17,7 @@ from thrifty.evaluation.decisions import Decision, decide
 from thrifty.evaluation.findings import ArtifactFinding, CandidateFinding, Findings, Part
 from thrifty.evaluation.intervals import Interval, intervals
 from thrifty.evaluation.metrics import METRICS, confidences, confusion, metrics_of, positive_of, signed
-from thrifty.evaluation.slices import class_table, reliability, slice_table
+from thrifty.evaluation.slices import class_table, reliability, slice_metric, slice_table
 
 MAX_CONFUSION_CLASSES = 100
 MAX_LISTED_BAD_ROWS = 100
@@ -216,8 +216,9 @@ def _closer(findings: Findings, seconds: float) -> dict[str, Any] | None:
             when: None if p is None or not np.isfinite(p).all() else reliability(*confidences(task, y, p))
             for when, p in (("before", part.uncalibrated), ("after", part.outputs))
         }
+    found["slice_metric"] = slice_metric(findings.metric, task)
     found["slices"] = slice_table(
-        part.slicings, findings.metric, task, part.y, part.outputs, findings.decision, part.weights,
+        part.slicings, found["slice_metric"], task, part.y, part.outputs, findings.decision, part.weights, part.groups,
         positive_of(findings.class_counts), seconds,
     )  # fmt: skip
     return found

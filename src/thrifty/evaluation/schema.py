@@ -144,7 +144,8 @@ CLOSER = _object(
                 }
             )
         ),
-    }
+    },
+    {"slice_metric": {"type": "string", "enum": list(METRICS)}},
 )
 
 SCHEMA = _object(

@@ -25,6 +25,12 @@ MIN_ROWS = 10
 NUM_BINS = 4
 MISSING = "(missing)"
 OTHER = "(other)"
+# What slices are compared by instead of metrics that also tell how the targets of a slice are spread or mixed: a slice
+# of like targets has a small R2 however small its errors are, and one without a class a small macro-F1.
+COMPARABLE: Mapping[str, str] = {
+    "r2": "rmse", "pearson": "rmse", "spearman": "rmse", "average_precision": "roc_auc",
+    "f1_macro": "balanced_accuracy", "precision_macro": "balanced_accuracy", "recall_macro": "balanced_accuracy",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,12 @@ def slicings_of(
     return [s for s in found if len(s.labels) > 1]
 
 
+def slice_metric(name: str, task: str) -> str:
+    """What slices are compared by where the run's metric is `name`: that, or what tells as much of any slice."""
+    found = COMPARABLE.get(name, name)
+    return "f1_micro" if found == "balanced_accuracy" and task == "multilabel" else found
+
+
 def slice_table(
     slicings: Sequence[Slicing],
     name: str,
@@ -103,12 +115,13 @@ def slice_table(
     outputs: np.ndarray,
     decision: Decision | None = None,
     weights: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
     positive: int | None = None,
     seconds: float = 1.0,
 ) -> list[dict[str, Any]]:
     """For each slicing {slicing, slices: [{slice, rows, value, low, high, differs}]}; differs: worse, better or null.
 
-    A slice differs where the metric of all rows lies outside its interval made wider by half (many slices are looked
+    name: a metric as `slice_metric` gives it. A slice differs where the metric of all rows lies outside its interval made wider by half (many slices are looked
     at, so 95 % each would cry wolf). Slices under MIN_ROWS rows have no value.
     """
     overall = score(name, task, y, outputs, decision, weights, positive)
@@ -122,7 +135,8 @@ def slice_table(
             if len(rows) >= MIN_ROWS:
                 found = intervals(
                     [name], task, y[rows], outputs[rows], decision=decision,
-                    weights=None if weights is None else weights[rows], positive=positive,
+                    weights=None if weights is None else weights[rows],
+                    groups=None if groups is None else groups[rows], positive=positive,
                     num_resamples=400, seconds=seconds / num_slices,
                 )[name]  # fmt: skip
                 line |= found.to_json()
@@ -224,9 +238,3 @@ def _is_missing(value: Any) -> bool:
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"
-
-
-__all__ = [
-    "Slicing", "by_category", "by_number", "class_table", "reliability", "slice_table",
-    "slicings_of",
-]  # fmt: skip

@@ -9,6 +9,7 @@ from thrifty.evaluation.metrics import METRICS
 from thrifty.evaluation.sections import charts
 from thrifty.evaluation.sections.markup import Child, Markup, section, table, tag
 from thrifty.evaluation.sections.ranges import Bar, ranges
+from thrifty.evaluation.slices import MIN_ROWS
 from thrifty.evaluation.words import count_text, interval_texts, metric_title, number_text, value_text
 
 MAX_MATRIX = 40
@@ -138,7 +139,7 @@ def slices(report: Mapping[str, Any]) -> Markup | None:
     found = [t for t in closer.get("slices") or [] if any(s["value"] is not None for s in t["slices"])]
     if not found:
         return None
-    metric = report["metric"]
+    metric = closer.get("slice_metric", report["metric"])
     overall = (report[closer["part"]] or {}).get(metric, {}).get("value")
     blocks = []
     for one in found:
@@ -146,11 +147,14 @@ def slices(report: Mapping[str, Any]) -> Markup | None:
         for s in one["slices"]:
             mark = {"worse": " · worse", "better": " · better", None: ""}[s.get("differs")]
             style = {"worse": "bad", "better": "good", None: "soft"}[s.get("differs")]
-            text = f"{value_text(metric, s['value'])}" if s["value"] is not None else "too few"
+            text = value_text(metric, s["value"]) if s["rows"] >= MIN_ROWS else "too few"
             shown = [text, tag("span", f" · {count_text(s['rows'], 'row')}{mark}", class_=style)]
             bars.append(Bar(s["slice"], s["value"], s["low"], s["high"], shown))
         blocks.append(tag("div", tag("h3", one["slicing"]), ranges(bars, metric, overall)))
-    lead = f"{metric_title(metric)} within parts of the rows, with 95 % intervals. The dashed line is all rows."
+    smaller = " (smaller is better)" if METRICS[metric].sign < 0 else ""
+    lead = f"{metric_title(metric)}{smaller} within parts of the rows, with 95 % intervals. The dashed line is all rows."
+    if metric != report["metric"]:
+        lead += f" {metric_title(report['metric'])} of parts cannot be compared: it depends on how targets are spread."
     return section("slices", "Slice by slice", tag("div", blocks, class_="columns"), lead=lead)
 
 
