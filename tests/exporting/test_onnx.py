@@ -52,3 +52,16 @@ def test_a_route_that_fails_or_gives_other_outputs_is_passed_over(
     with pytest.raises(ExternalError, match=r"gone: RuntimeError: gone in this version; wrong: .*differ by"):
         export_module(Net(), EXAMPLES, tmp_path / "none.onnx")
     assert not (tmp_path / "none.onnx").exists()
+
+
+def test_a_file_that_gives_no_numbers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nothing(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * float("nan")
+
+    def undefined(module: nn.Module, examples: dict[str, Tensor], path: Path, output: str) -> None:
+        exporting._torchscript(Nothing().eval(), examples, path, output)
+
+    monkeypatch.setattr(exporting, "_ROUTES", {"undefined": undefined})
+    with pytest.raises(ExternalError, match="outputs are not finite"):
+        export_module(Net(), EXAMPLES, tmp_path / "net.onnx")

@@ -133,6 +133,8 @@ def _difference(module: nn.Module, examples: Mapping[str, Tensor], path: Path, o
         (got,) = session.run([output], {name: tensor.numpy() for name, tensor in batch.items()})
         if got.shape != expected.shape:
             raise ValueError(f"outputs have shape {got.shape}, not {expected.shape}")
+        if not np.isfinite(got - expected).all():
+            raise ValueError("outputs are not finite")
         size = max(1.0, float(np.abs(expected).max(initial=0.0)))
         largest = max(largest, float(np.abs(got - expected).max(initial=0.0)) / size)
     return largest
