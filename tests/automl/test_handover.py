@@ -1,11 +1,12 @@
-"""What a refit is expected to take."""
+"""What a refit is expected to take, and what is checked of what is handed over."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from thrifty.automl.handover import _refit_seconds
+from thrifty.automl import handover
+from thrifty.automl.handover import Result, _compress, _refit_seconds
 from thrifty.core.files import write_json
 
 
@@ -28,3 +29,19 @@ def test_a_network_takes_as_long_as_to_the_epoch_that_was_chosen(tmp_path: Any, 
     trial: Any = SimpleNamespace(id=0, config={"candidate": "network"}, cost_seconds=40.0)
     write_json(tmp_path / "chosen.json", chosen)
     assert _refit_seconds(session, trial) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("int8", "precision"), [({"kept": True}, "int8"), ({"kept": False}, "float32"), (None, "float32")])
+def test_an_artifact_that_became_int8_is_compared_again(
+    monkeypatch: pytest.MonkeyPatch, int8: dict[str, bool] | None, precision: str
+) -> None:
+    session: Any = SimpleNamespace(
+        dataset=SimpleNamespace(splits=SimpleNamespace(test_rows=[0] * 100)), clock=SimpleNamespace(budget_seconds=60.0)
+    )
+    checked = []
+    monkeypatch.setattr(handover, "try_int8", lambda *given: int8)
+    monkeypatch.setattr(handover, "_check", lambda *given: checked.append(given))
+    result = Result(choice=None)  # type: ignore[arg-type]
+    _compress(session, result, 0.001, lambda: 10.0)
+    assert (result.int8, result.precision) == (int8, precision)
+    assert len(checked) == (precision == "int8")
