@@ -115,7 +115,19 @@ def test_a_run_without_a_model_has_a_page():
 
 def test_a_page_without_a_test_part_warns_that_choices_were_made_on_validation():
     words = " ".join(Checked(page(report.build(findings_of(with_test=False)))).words)
-    assert "expect a little less on new rows" in words
+    assert "expect it to be a little worse on new rows" in words
+
+
+def test_notes_and_how_many_test_rows_were_scored_are_said():
+    part_scored = findings_of(num_rows={"train": 9000, "validation": 900, "test": 4000}, notes=["time <ran> out"])
+    built = report.build(part_scored)
+    words = " ".join(Checked(page(built)).words)
+    assert "on 300 of 4,000 test rows that no choice was made on" in words
+    assert "time <ran> out" in words
+    assert "on 300 of 4,000 untouched test rows" in summary.text(built)
+    whole = page(report.build(findings_of(notes=())))
+    assert "on 300 test rows that no choice was made on" in whole
+    assert "Worth knowing" not in whole
 
 
 def test_many_classes_are_shown_as_pairs():

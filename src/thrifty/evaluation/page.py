@@ -7,7 +7,7 @@ from typing import Any
 
 from thrifty.evaluation.sections import augmentation, quality, search
 from thrifty.evaluation.sections.document import document
-from thrifty.evaluation.sections.markup import Markup, tag
+from thrifty.evaluation.sections.markup import Markup, section, tag
 from thrifty.evaluation.sections.ranges import Bar, ranges
 from thrifty.evaluation.words import (
     STOPPED,
@@ -18,6 +18,7 @@ from thrifty.evaluation.words import (
     metric_title,
     milliseconds_text,
     rows_text,
+    scored_text,
     seconds_text,
     shown_limits,
     task_text,
@@ -34,6 +35,7 @@ def html(report: Mapping[str, Any], examples: Mapping[str, Any] | None = None) -
         report["version"],
         _header(report),
         _answer(report),
+        _notes(report),
         quality.scores(report),
         quality.confusion(report, examples),
         quality.values(report),
@@ -73,10 +75,9 @@ def _headline(report: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def _answer(report: Mapping[str, Any]) -> Markup:
     value, between, part = _headline(report)
-    rows = report["data"]["rows"]
     what = {
-        "test": f"on {rows['test']:,} test rows that no choice was made on",
-        "validation": "on validation, where choices were made too: expect a little less on new rows",
+        "test": f"on {scored_text(report, 'test', 'test')} that no choice was made on",
+        "validation": "on validation, where choices were made too: expect it to be a little worse on new rows",
         "": "no model was validated",
     }[part]
     smaller = ", smaller is better" if report.get("metric_direction") == "minimize" else ""
@@ -89,6 +90,12 @@ def _answer(report: Mapping[str, Any]) -> Markup:
         class_="panel score",
     )
     return tag("div", score, tag("div", _facts(report), class_="panel facts"), class_="answer", id="answer")
+
+
+def _notes(report: Mapping[str, Any]) -> Markup | None:
+    """What else a reader should know, in words."""
+    notes = report.get("notes") or []
+    return section("notes", "Worth knowing", tag("ul", [tag("li", note) for note in notes])) if notes else None
 
 
 def _compared(report: Mapping[str, Any]) -> Markup | None:

@@ -203,7 +203,8 @@ def _closer(findings: Findings, seconds: float) -> dict[str, Any] | None:
     if part is None or not len(part.y):
         return None
     task = str(findings.task)
-    found: dict[str, Any] = {"part": name, "classes": [], "confusion": None, "reliability": None, "values": None}
+    found: dict[str, Any] = {"part": name, "rows": len(part.y), "classes": [], "confusion": None}
+    found |= {"reliability": None, "values": None}
     if task == "regression":
         found["values"] = _values(part)
     else:

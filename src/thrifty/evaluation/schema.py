@@ -145,7 +145,7 @@ CLOSER = _object(
             )
         ),
     },
-    {"slice_metric": {"type": "string", "enum": list(METRICS)}},
+    {"rows": COUNT, "slice_metric": {"type": "string", "enum": list(METRICS)}},
 )
 
 SCHEMA = _object(

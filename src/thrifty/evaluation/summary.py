@@ -22,6 +22,7 @@ from thrifty.evaluation.words import (
     limit_texts,
     metric_title,
     milliseconds_text,
+    scored_text,
     seconds_text,
     shares_text,
     shown_limits,
@@ -94,8 +95,7 @@ def _answer(report: Mapping[str, Any]) -> RenderableType:
             value, between = interval_texts(metric, found)
             first = part == "test" or report["test"] is None
             shown = Text.assemble((value, "bold green" if first else ""), (f"  {between}", "" if first else "dim"))
-            num_rows = report["data"]["rows"][part] or report["data"]["rows"]["train"]  # none with cross-validation
-            grid.add_row(metric_title(metric) if first else "", shown, f"on {num_rows:,} {what} rows")
+            grid.add_row(metric_title(metric) if first else "", shown, f"on {scored_text(report, part, what)}")
     if report["validation"] is None and report["test"] is None:
         grid.add_row(metric_title(metric), Text("none", "bold red"), "no model was validated")
     _artifact_rows(report, grid)

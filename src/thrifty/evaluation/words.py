@@ -158,6 +158,15 @@ def rows_text(report: Mapping[str, Any]) -> str:
     return " · ".join(f"{rows[part]:,} {part}" for part in ("train", "validation", "test") if rows[part]) + " rows"
 
 
+def scored_text(report: Mapping[str, Any], part: str, what: str) -> str:
+    """How many rows of a part figures are of: `300 test rows`, or `300 of 4,000 test rows` where time ran out."""
+    rows, closer = report["data"]["rows"], report.get("closer") or {}
+    there = rows[part] or rows["train"]  # cross-validated: all that are trained on
+    scored = closer.get("rows", there) if closer.get("part") == part else there
+    of = f"{scored:,} of " if scored < there else ""
+    return f"{of}{count_text(there, f'{what} row')}"
+
+
 def task_text(report: Mapping[str, Any]) -> str:
     """What was learned, in one line: `10 classes from image`."""
     data = report["data"]
