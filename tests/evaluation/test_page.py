@@ -1,8 +1,9 @@
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
-from findings_of_tests import findings_of
+from findings_of_tests import findings_of, part_of
 
 from thrifty.evaluation import report, summary
 from thrifty.evaluation.examples import gather
@@ -11,11 +12,13 @@ from thrifty.evaluation.findings import (
     BadRowFinding,
     CandidateFinding,
     ColumnFinding,
+    Part,
     SymmetryFinding,
     TrialFinding,
 )
 from thrifty.evaluation.page import html as page
 from thrifty.evaluation.schema import problems
+from thrifty.evaluation.sections.charts import tick_text, ticks
 
 VOID = {"meta", "img", "br"}
 TASKS = [("multiclass", "accuracy"), ("binary", "f1_macro"), ("multilabel", "f1_micro"), ("regression", "rmse")]
@@ -130,11 +133,21 @@ def test_notes_and_how_many_test_rows_were_scored_are_said():
     assert "Worth knowing" not in whole
 
 
+def test_tiny_and_huge_targets_are_readable():
+    for scale, shown, value in ((1e-9, r"[89]\.[0-9]+e-09", 6e-8), (1e12, r"[89]\.[0-9]+e\+12", 6e13)):
+        part = part_of("regression", 300)
+        part = Part(part.y * scale, part.outputs * scale)
+        built = report.build(findings_of("regression", "rmse", test=part))
+        assert built["closer"]["values"]["true"][:9] == pytest.approx(part.y[:9])
+        assert np.mean(built["closer"]["values"]["predicted"]) == pytest.approx(value, rel=0.1)
+        assert re.search(f'class="big">{shown}<small>95 % interval', page(built))
+    assert ticks(1e-13, 5e-13, 4) == [1e-13, 2e-13, 3e-13, 4e-13, 5e-13]
+    assert [tick_text(v) for v in (0.25, -500_000, 1e9, 12_500_000, 1234567.25)] == [
+        "0.25", "-500,000", "1e9", "1.25e7", "1,234,567.25",
+    ]  # fmt: skip
+
+
 def test_many_classes_are_shown_as_pairs():
-    import numpy as np
-
-    from thrifty.evaluation.findings import Part
-
     rng = np.random.default_rng(0)
     y = rng.integers(0, 60, 500)
     part = Part(y, rng.dirichlet(np.ones(60), 500))

@@ -235,7 +235,7 @@ def _values(part: Part) -> dict[str, Any] | None:
     rows = np.unique(np.linspace(0, len(y_N) - 1, min(len(y_N), MAX_POINTS)).astype(np.int64))
     errors = np.quantile(np.abs(y_N - z_N), (0.5, 0.9, 0.99))
     return {
-        "true": np.round(y_N[rows], 6),
-        "predicted": np.round(z_N[rows], 6),
+        "true": [float(f"{y:.7g}") for y in y_N[rows]],
+        "predicted": [float(f"{z:.7g}") for z in z_N[rows]],
         "absolute_error": {"p50": errors[0], "p90": errors[1], "p99": errors[2]},
     }

@@ -58,6 +58,8 @@ def value_text(name: str, value: float | None, width_of: float | None = None) ->
     value = 0.0 if abs(value) < 5e-4 and metric is not None and metric.high <= 2 else value  # never -0.000
     if (metric is not None and metric.high <= 2) or name == "log_loss":
         return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+    if value and not 1e-4 <= abs(value) < 1e9:
+        return f"{value:.4g}"
     size = max(abs(value), 1e-300) if width_of is None else max(width_of, 1e-300)
     decimals = max(0, min(6, (1 if width_of is not None else 3) - math.floor(math.log10(size))))
     return f"{value:,.{decimals}f}"

@@ -26,7 +26,16 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
-    return [round(k * step, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [float(f"{k * step:.12g}") for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def tick_text(value: float) -> str:
+    """The number in full, or with an exponent where that is shorter and it is long: 0.25, 500,000, 1.25e7."""
+    plain = f"{value:,.10g}"
+    if len(plain) < 9:
+        return plain
+    digits, _, power = f"{value:.9e}".partition("e")
+    return min(plain, f"{digits.rstrip('0').rstrip('.')}e{int(power)}", key=len)
 
 
 def time_ticks(high: float, about: int = 5) -> list[tuple[float, str]]:
@@ -59,8 +68,8 @@ def chart(
     parts: list[Child] = [tag("title", title)]
     for value in ticks(y_low, y_high):
         parts.append(line(LEFT, y(value), WIDTH - RIGHT, y(value), "grid"))
-        parts.append(label(LEFT - 7, y(value) + 4, f"{value:,.10g}", "end"))
-    for value, text in x_ticks or [(v, f"{v:,.10g}") for v in ticks(x_low, x_high)]:
+        parts.append(label(LEFT - 7, y(value) + 4, tick_text(value), "end"))
+    for value, text in x_ticks or [(v, tick_text(v)) for v in ticks(x_low, x_high)]:
         if x_low <= value <= x_high:
             parts.append(line(x(value), height - BOTTOM, x(value), height - BOTTOM + 4, "axis"))
             parts.append(label(x(value), height - BOTTOM + 17, text, "middle"))

@@ -288,7 +288,7 @@ def beliefs(report: Mapping[str, Any]) -> Markup | None:
     for value in charts.ticks(low, high):
         parts += [
             charts.line(x(value), 10, x(value), height - 36, "grid"),
-            charts.label(x(value), height - 20, f"{value:,.10g}", "middle"),
+            charts.label(x(value), height - 20, charts.tick_text(value), "middle"),
         ]
     for k, b in enumerate(told):
         y = 20 + 17.0 * k
