@@ -12,6 +12,7 @@ from thrifty.evaluation.findings import (
     BadRowFinding,
     CandidateFinding,
     ColumnFinding,
+    MemberFinding,
     Part,
     SymmetryFinding,
     TrialFinding,
@@ -145,6 +146,19 @@ def test_tiny_and_huge_targets_are_readable():
     assert [tick_text(v) for v in (0.25, -500_000, 1e9, 12_500_000, 1234567.25)] == [
         "0.25", "-500,000", "1e9", "1.25e7", "1,234,567.25",
     ]  # fmt: skip
+
+
+def test_the_shares_and_temperatures_of_a_mix_are_said():
+    members = [MemberFinding("trees", 1, 0.7, 1.25), MemberFinding("kernel", 2, 0.3, 0.8)]
+    built = report.build(findings_of(best="ensemble", members=members, temperature=0.625))
+    assert problems(built) == []
+    assert built["temperature"] == 0.625
+    words = Checked(page(built)).words
+    place = words.index("the mean of them")
+    assert words[place - 6 : place + 2] == [
+        "trees, trial 1", "0.700", "1.250", "kernel, trial 2", "0.300", "0.800", "the mean of them", "0.625",
+    ]  # fmt: skip
+    assert "the mean of them" not in page(report.build(findings_of()))
 
 
 def test_many_classes_are_shown_as_pairs():

@@ -112,6 +112,19 @@ def test_a_study_without_epochs_shows_value_against_seconds():
     assert 'id="curves"' not in page
 
 
+def test_configurations_that_may_be_run_again_are_not_paused():
+    study = thrifty.Study({"x": thrifty.Float(0, 1)}, metric="loss", policy="random", repeats=3)
+    for _ in range(9):
+        asked = study.ask()
+        study.tell(asked.trial, asked.config["x"] + 0.01 * study.trial(asked.trial).epoch)
+    built = build(study, Path("noisy"))
+    assert built["states"]["paused"] >= 1
+    page = html(built)
+    assert f"{built['num_trials']} trials, 9 runs: " in page
+    assert f"{built['states']['paused']} may be run again" in page
+    assert "paused" not in page
+
+
 def test_a_study_without_trials_or_without_values_has_a_page():
     study = thrifty.Study({"x": thrifty.Float(0, 1)}, metric="loss", policy="random")
     assert "no trial gave a value" in html(build(study, Path("empty")))

@@ -132,6 +132,7 @@ def _findings(session: Session, result: Result, stopped: str) -> Findings:
             MemberFinding(str(session.study.trial(m.trial).config["candidate"]), m.trial, m.weight, m.temperature)
             for m in members
         ],
+        temperature=result.choice.temperature,
         decision=result.decision.decision if result.decision else None,
         decision_reason=result.decision.why if result.decision else "",
         validation=_validation(session, result),
@@ -282,6 +283,7 @@ def _card(report: Mapping[str, Any]) -> dict[str, Any]:
         "validation": report["validation"],
         "rows": report["data"]["rows"],
         "members": [{k: m[k] for k in ("candidate", "weight", "temperature")} for m in report["members"]],
+        "temperature": report["temperature"],
         "precision": artifact["precision"],
         "latency_ms": artifact["latency_ms"],
         "parity": artifact["parity"],

@@ -199,6 +199,7 @@ class Findings:
     num_bad_rows: int | None = None
     problems: Sequence[str] = ()
     members: Sequence[MemberFinding] = ()
+    temperature: float = 1.0
     decision: Decision | None = None
     decision_reason: str = ""
     validation: Part | None = None

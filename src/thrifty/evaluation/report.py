@@ -61,6 +61,7 @@ def build(findings: Findings, seconds: float = 3.0) -> dict[str, Any]:
         "environment": dict(findings.environment),
         "trials": _trials(findings),
         "members": [dict(vars(member)) for member in findings.members],
+        "temperature": findings.temperature,
         "decision": None if findings.decision is None else findings.decision.to_json(),
         "decision_reason": findings.decision_reason,
         "closer": closer,

@@ -185,6 +185,7 @@ SCHEMA = _object(
         "metric_direction": {"type": "string", "enum": ["maximize", "minimize"]},
         "trials": _array(TRIAL),
         "members": _array(_object({"candidate": STRING, "trial": COUNT, "weight": NUMBER, "temperature": NUMBER})),
+        "temperature": NUMBER,
         "decision": {"type": ["object", "null"]},
         "decision_reason": STRING,
         "closer": _or_null(CLOSER),

@@ -151,6 +151,8 @@ def reproduce(report: Mapping[str, Any]) -> Markup:
         parts.append(
             tag("p", "Decision: ", tag("code", json.dumps(report["decision"])), f" {report['decision_reason']}")
         )
+    if len(report.get("members") or []) > 1:
+        parts.append(_mix(report))
     configs = {t["trial"]: t for t in report.get("trials") or []}
     for member in report.get("members") or []:
         config = configs.get(member["trial"], {}).get("config") or {}
@@ -158,6 +160,16 @@ def reproduce(report: Mapping[str, Any]) -> Markup:
         shown = tag("pre", json.dumps(config, indent=1, ensure_ascii=False))
         parts.append(tag("details", tag("summary", summary), shown))
     return section("reproduce", "How to get it again", *parts)
+
+
+def _mix(report: Mapping[str, Any]) -> Markup:
+    """The members' shares and temperatures, and the temperature of what they give together."""
+    rows = [
+        [f"{m['candidate']}, trial {m['trial']}", f"{m['weight']:.3f}", f"{m['temperature']:.3f}"]
+        for m in report["members"]
+    ]
+    rows.append(["the mean of them", "", f"{report.get('temperature', 1.0):.3f}"])
+    return table(["member", "share", "temperature"], rows, numeric=(1, 2))
 
 
 def _improvements(trials: Sequence[Mapping[str, Any]], report: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -62,8 +62,10 @@ def html(report: Mapping[str, Any]) -> str:
 
 
 def _header(report: Mapping[str, Any]) -> Markup:
-    states = ", ".join(f"{n:,} {state}" for state, n in report["states"].items())
-    told = f"{count_text(report['num_trials'], 'trial')}: {states}" if states else "no trials"
+    words = {"paused": "may be run again"} if report["repeats"] > 1 else {}
+    states = ", ".join(f"{n:,} {words.get(state, state)}" for state, n in report["states"].items())
+    runs = f", {count_text(report['epochs_spent'], 'run')}" if report["repeats"] > 1 else ""
+    told = f"{count_text(report['num_trials'], 'trial')}{runs}: {states}" if states else "no trials"
     return tag("header", tag("h1", report["name"]), tag("p", told), tag("p", report["written"], class_="soft"))
 
 
