@@ -31,7 +31,9 @@ def test_a_network_takes_as_long_as_to_the_epoch_that_was_chosen(tmp_path: Any, 
     assert _refit_seconds(session, trial) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(("int8", "precision"), [({"kept": True}, "int8"), ({"kept": False}, "float32"), (None, "float32")])
+@pytest.mark.parametrize(
+    ("int8", "precision"), [({"kept": True}, "int8"), ({"kept": False}, "float32"), (None, "float32")]
+)
 def test_an_artifact_that_became_int8_is_compared_again(
     monkeypatch: pytest.MonkeyPatch, int8: dict[str, bool] | None, precision: str
 ) -> None:

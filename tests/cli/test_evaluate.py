@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,39 @@ def test_rows_that_cannot_be_scored_are_told_with_their_place_and_the_reason(
     assert "row 31: missing label" in " ".join(shown.split())
     print_json(found)
     assert "missing label" not in capsys.readouterr().out
+
+
+def test_rows_are_weighed_and_kept_together_as_the_run_did(tmp_path: Path) -> None:
+    schema = replace(SCHEMA, weight="w", group="shop")
+    model = Member(model_of(tmp_path / "model", np.eye(2)))
+    assemble([model], schema, tmp_path / "artifact", metric="balanced_accuracy")
+    # class "yes" where b > a: right in the first 40 rows, which weigh little, wrong in the last 10, of two shops
+    rows = [
+        {"a": 0, "b": 1, "y": "yes" if i < 40 else "no", "w": 1 if i < 40 else 8, "shop": i // 5} for i in range(50)
+    ]
+    found = evaluate(tmp_path / "artifact", rows)
+    assert next(iter(found["metrics"])) == "balanced_accuracy"
+    assert found["metrics"]["accuracy"]["value"] == pytest.approx(40 / (40 + 80))
+    bad = evaluate(tmp_path / "artifact", [*rows, rows[0] | {"w": -1}])
+    assert (bad["rows"], bad["bad_rows"]) == (50, 1)
+    assert bad.unscored == ("row 51: the weight is missing, negative, infinite or no number",)
+    plain = [{name: row[name] for name in ("a", "b", "y")} for row in rows]
+    with pytest.warns(UserWarning) as said:
+        alone = evaluate(tmp_path / "artifact", plain)["metrics"]["accuracy"]
+    assert [str(warning.message) for warning in said] == [
+        "the data has no column 'w', which the run used: every row counts the same",
+        "the data has no column 'shop', which the run used: intervals take every row to be independent",
+    ]
+    assert alone["value"] == 0.8
+    assemble([model], replace(schema, weight=None), tmp_path / "grouped")
+    grouped = evaluate(tmp_path / "grouped", rows)["metrics"]["accuracy"]
+    assert grouped["high"] - grouped["low"] > 1.5 * (alone["high"] - alone["low"])
+
+
+def test_another_report_beside_an_artifact_is_not_read(run: Path, tmp_path: Path) -> None:
+    for content in ("{}", "no JSON", '{"metric": "loss"}'):
+        (run / "report.json").write_text(content, encoding="utf-8")
+        assert "accuracy" in evaluate(run / "artifact", table(tmp_path / "new.csv", GOOD))["metrics"]
 
 
 def test_of_many_rows_the_first_five_are_told_and_the_others_counted(

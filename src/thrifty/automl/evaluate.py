@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from thrifty.core.errors import DataError, StoreError
-from thrifty.core.files import read_json
 from thrifty.core.run_directory import open_run
 from thrifty.data.column import Meaning, Task
 from thrifty.data.read import PART_CODES, Read, Rows, read, rows_of
+from thrifty.data.roles import BAD_WEIGHT, groups_of, weights_of
+from thrifty.data.table import Table
 from thrifty.data.target import Labels, read_labels
 from thrifty.evaluation.decisions import Decision
 from thrifty.evaluation.findings import Part
-from thrifty.evaluation.metrics import choose_metric
+from thrifty.evaluation.metrics import choose_metric, metrics_of
 from thrifty.evaluation.report import Evaluation, evaluation
 from thrifty.runtime.predictor import Predictor
 
@@ -30,8 +32,9 @@ MOST_TOLD = 5
 def evaluate(path: Path, data: Any) -> Evaluation:
     """{"rows", "bad_rows", "metrics": {name: {"value", "low", "high"}}} of the artifact at `path` on labelled rows.
 
-    Rows that cannot be read, or whose label is missing or of an unknown class, are counted as bad and not scored. Warns
-    when the rows are those that the run at `path` learnt from.
+    Rows that cannot be read, or whose label is missing or of an unknown class, are counted as bad and not scored. Where
+    the run weighed rows or kept groups together, so does this. Warns when the data lacks the column for it, and when the
+    rows are those that the run at `path` learnt from.
     """
     predictor = Predictor.load(path)
     manifest = predictor.manifest
@@ -46,6 +49,7 @@ def evaluate(path: Path, data: Any) -> Evaluation:
         outputs, wrong = _outputs(predictor, rows)
         if _learnt_from(path, data, Path(workspace)):
             warnings.warn("these rows were learnt from: the figures say nothing about new rows", stacklevel=3)
+        weights, groups = _roles(found.table, manifest, labels.problems)
         places = rows.places
         bad = _reasons(labels, wrong, places)
         unscored = _told(found, bad)
@@ -55,12 +59,31 @@ def evaluate(path: Path, data: Any) -> Evaluation:
         raise DataError(
             f"none of the {rows.num_rows} rows can be scored: no readable row has a label that is known{why}"
         )
-    part = Part(y=np.asarray(labels.values)[good], outputs=outputs[places[good]])
+    part = Part(
+        np.asarray(labels.values)[good], outputs[places[good]], None if weights is None else weights[good],
+        None if groups is None else groups[good],
+    )  # fmt: skip
     decision = Decision.from_json(manifest["decision"])
     num_bad = len(found.bad_rows) + len(places) - len(good)
-    metric = _metric(path, task, part.y)
+    metric = _metric(manifest.get("metric"), task, part.y)
     positive = manifest.get("positive")
     return evaluation(str(task), metric, part, num_bad, decision, positive, unscored=unscored)
+
+
+def _roles(
+    table: Table, manifest: Mapping[str, Any], problems: dict[int, str]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The weights and groups [N] of the rows, None for what the run had none of; bad weights go into `problems`."""
+    weight, group = manifest.get("weight"), manifest.get("group")
+    for name, so in ((weight, "every row counts the same"), (group, "intervals take every row to be independent")):
+        if name is not None and name not in table.names:
+            warnings.warn(f"the data has no column {name!r}, which the run used: {so}", stacklevel=4)
+    weights = None
+    if weight in table.names:
+        weights, wrong = weights_of(table, weight)
+        for row in wrong.tolist():
+            problems.setdefault(row, BAD_WEIGHT)
+    return weights, groups_of(table, group) if group in table.names else None
 
 
 def _learnt_from(path: Path, data: Any, workspace: Path) -> bool:
@@ -121,10 +144,9 @@ def _outputs(predictor: Predictor, rows: Rows) -> tuple[np.ndarray, dict[int, st
     return (found[:, 0] if predictor.task == Task.REGRESSION else found), wrong
 
 
-def _metric(path: Path, task: Task, y: np.ndarray) -> str:
-    """The metric that the run was for; for an artifact alone the one that the labels suggest."""
-    for folder in (path, path.parent):
-        if (folder / "report.json").exists():
-            return str(read_json(folder / "report.json")["metric"])
+def _metric(name: str | None, task: Task, y: np.ndarray) -> str:
+    """The metric that the run was for; without one that is known the one that the labels suggest."""
+    if name is not None and name in metrics_of(str(task)):
+        return name
     counts = [] if task == Task.REGRESSION or y.ndim == 2 else np.bincount(y.astype(int)).tolist()
     return choose_metric(str(task), counts)[0]

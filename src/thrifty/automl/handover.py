@@ -187,6 +187,7 @@ def write_artifact(session: Session, choice: Choice, decision: Tuned | None) -> 
         decision=None if decision is None or decision.decision is None else decision.decision.to_json(),
         threads=session.request.threads,
         positive=session.positive,
+        metric=session.metric,
     )
     trials = [m.trial for m in choice.members]
     session.study.record("artifact_written", trials[0], trials=trials)

@@ -22,6 +22,7 @@ from thrifty.data.findings import Finding, Findings, check_share, counted, reaso
 from thrifty.data.formats.kind import nearest
 from thrifty.data.infer import infer
 from thrifty.data.read import PART_CODES, Read, read, refuse_ambiguous, with_absolute_paths
+from thrifty.data.roles import BAD_WEIGHT, groups_of, weights_of
 from thrifty.data.split import ASIDE, TEST, TRAIN, VALIDATION, Splits, Wishes, split, strata_of
 from thrifty.data.table import BadRow, Cells, Table, concatenated, file_names, said_of
 from thrifty.data.target import MIN_ROWS, Labels, infer_target, read_labels
@@ -149,7 +150,7 @@ class _Work:
         weights = self._weights(table, reasons)
         self._set_aside(table, given, source_of, reasons, reads)
         self._set_unseen_aside(labels, given, target)
-        groups = self._groups(table)
+        groups = None if options.group is None else groups_of(table, options.group)
         splits, duplicates = self._split(arrow, table, schema, labels.values, given, prints, groups)
         self.items += notes.of_target(table, schema, labels.values, splits)
         self._look(arrow, table, schema, labels.values, splits, duplicates, reads)
@@ -255,10 +256,9 @@ class _Work:
         name = self.options.weight
         if name is None:
             return None
-        values = np.array(typed.numbers(table.arrow.column(name)).values.to_numpy(), np.float64)
-        for row in np.flatnonzero(~(np.isfinite(values) & (values >= 0))).tolist():
-            reasons.setdefault(row, (name, "the weight is missing, negative, infinite or no number"))
-        values = np.where(np.isfinite(values) & (values >= 0), values, 0)
+        values, wrong = weights_of(table, name)
+        for row in wrong.tolist():
+            reasons.setdefault(row, (name, BAD_WEIGHT))
         if not values.any():
             raise DataError(f"the weight column {name!r} holds no positive number")
         return values
@@ -333,15 +333,6 @@ class _Work:
         if len(without):
             self.items.append(notes.of_times(table, name, without, self.options.group is not None))
         return at
-
-    def _groups(self, table: Table) -> np.ndarray | None:
-        """Codes [N] of the rows that the group column puts together; a row without a group is one of its own."""
-        if self.options.group is None:
-            return None
-        column = table.arrow.column(self.options.group)
-        codes = np.unique(checks.column_keys(column), return_inverse=True)[1]
-        codes[np.asarray(column.is_null().to_numpy(), bool)] = -1
-        return checks.components(len(table), *checks.links(codes))
 
     def _joined_groups(self, groups: np.ndarray, duplicates: np.ndarray, usable: np.ndarray) -> np.ndarray:
         """Groups that share equal or nearly equal rows as one; the groups as they are where that would join most."""

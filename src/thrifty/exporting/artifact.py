@@ -57,13 +57,14 @@ def assemble(
     card: Mapping[str, Any] | None = None,
     threads: int = 1,
     positive: int | None = None,
+    metric: str | None = None,
 ) -> Path:
     """Writes the artifact of one or several models to `folder`, which replaces what is there in one step.
 
     temperature: what the logits of several members' mean are divided by. decision: as `runtime.scores.decided` takes
     it. card: what is known of the model, written as card.json and card.md. threads: what the artifact predicts with
-    unless told otherwise. positive: with two classes, the code of the one that average precision looks for. Raises
-    StoreError for a damaged model folder.
+    unless told otherwise. positive: with two classes, the code of the one that average precision looks for. metric: that
+    choices were made by. Raises StoreError for a damaged model folder.
     """
     if not members:
         raise UsageError("an artifact needs at least one model")
@@ -76,6 +77,9 @@ def assemble(
             "target": schema.target,
             "classes": list(schema.classes),
             "positive": positive,
+            "metric": metric,
+            "weight": schema.weight,
+            "group": schema.group,
             "columns": {name: str(meaning) for name, meaning in schema.inputs.items()},
             "rows": "folder" if schema.folder else "table",
             "nodes": nodes,

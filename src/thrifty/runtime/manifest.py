@@ -1,12 +1,13 @@
 """artifact.json, read and checked field by field, so that nothing is predicted from one that does not hold together.
 
     {"format": 1, "thrifty": version, "task", "target", "classes": [...], "positive": null | code,
+     "metric": null | name, "weight": null | column, "group": null | column,
      "columns": {name: meaning}, "rows": "table" | "folder",
      "nodes": [...], "members": [{"output": "head.scores", "weight": 1.0, "temperature": 1.0}],
      "temperature": 1.0, "decision": null | {...}, "threads": 1, "files": {name: SHA-256}}
 
 `temperature` divides the logits of what several members give together. `files` has each file that the nodes name.
-Artifacts of the first versions are without both.
+`metric`, `weight` and `group` say how the model was scored. Artifacts of the first versions are without these.
 """
 
 import json
@@ -71,6 +72,9 @@ def _check(manifest: Mapping[str, Any]) -> None:
     positive = manifest.get("positive")
     if positive is not None and not (task == Task.BINARY and _is_whole(positive) and positive in (0, 1)):
         raise _WrongError(f"the field positive must be null, or 0 or 1 for a binary task, not {_said(positive)}")
+    for name in ("metric", "weight", "group"):
+        if manifest.get(name) is not None:
+            _text(name, manifest[name])
     columns = _check_columns(manifest.get("columns"))
     of_folder = _one_of("rows", manifest.get("rows"), ["table", "folder"]) == "folder"
     if of_folder and (list(columns) != ["file"] or columns["file"] not in MEDIA):

@@ -152,7 +152,9 @@ def slices(report: Mapping[str, Any]) -> Markup | None:
             bars.append(Bar(s["slice"], s["value"], s["low"], s["high"], shown))
         blocks.append(tag("div", tag("h3", one["slicing"]), ranges(bars, metric, overall)))
     smaller = " (smaller is better)" if METRICS[metric].sign < 0 else ""
-    lead = f"{metric_title(metric)}{smaller} within parts of the rows, with 95 % intervals. The dashed line is all rows."
+    lead = (
+        f"{metric_title(metric)}{smaller} within parts of the rows, with 95 % intervals. The dashed line is all rows."
+    )
     if metric != report["metric"]:
         lead += f" {metric_title(report['metric'])} of parts cannot be compared: it depends on how targets are spread."
     return section("slices", "Slice by slice", tag("div", blocks, class_="columns"), lead=lead)
