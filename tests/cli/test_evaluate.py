@@ -70,7 +70,7 @@ def test_rows_are_weighed_and_kept_together_as_the_run_did(tmp_path: Path) -> No
     assert (bad["rows"], bad["bad_rows"]) == (50, 1)
     assert bad.unscored == ("row 51: the weight is missing, negative, infinite or no number",)
     plain = [{name: row[name] for name in ("a", "b", "y")} for row in rows]
-    with pytest.warns(UserWarning) as said:
+    with pytest.warns(UserWarning, match="has no column") as said:
         alone = evaluate(tmp_path / "artifact", plain)["metrics"]["accuracy"]
     assert [str(warning.message) for warning in said] == [
         "the data has no column 'w', which the run used: every row counts the same",

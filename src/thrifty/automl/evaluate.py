@@ -32,9 +32,9 @@ MOST_TOLD = 5
 def evaluate(path: Path, data: Any) -> Evaluation:
     """{"rows", "bad_rows", "metrics": {name: {"value", "low", "high"}}} of the artifact at `path` on labelled rows.
 
-    Rows that cannot be read, or whose label is missing or of an unknown class, are counted as bad and not scored. Where
-    the run weighed rows or kept groups together, so does this. Warns when the data lacks the column for it, and when the
-    rows are those that the run at `path` learnt from.
+    Rows that cannot be read, or whose label is missing or of an unknown class, are counted as bad and not scored. Rows
+    are weighed and kept together as the run did. Warns when the data lacks the column for it, and when the rows are
+    those that the run at `path` learnt from.
     """
     predictor = Predictor.load(path)
     manifest = predictor.manifest

@@ -121,8 +121,9 @@ def slice_table(
 ) -> list[dict[str, Any]]:
     """For each slicing {slicing, slices: [{slice, rows, value, low, high, differs}]}; differs: worse, better or null.
 
-    name: a metric as `slice_metric` gives it. A slice differs where the metric of all rows lies outside its interval made wider by half (many slices are looked
-    at, so 95 % each would cry wolf). Slices under MIN_ROWS rows have no value.
+    name: a metric as `slice_metric` gives it. A slice differs where the metric of all rows lies outside its interval
+    made wider by half (many slices are looked at, so 95 % each would cry wolf). Slices under MIN_ROWS rows have no
+    value.
     """
     overall = score(name, task, y, outputs, decision, weights, positive)
     num_slices = sum(len(s.labels) for s in slicings)

@@ -63,8 +63,8 @@ def assemble(
 
     temperature: what the logits of several members' mean are divided by. decision: as `runtime.scores.decided` takes
     it. card: what is known of the model, written as card.json and card.md. threads: what the artifact predicts with
-    unless told otherwise. positive: with two classes, the code of the one that average precision looks for. metric: that
-    choices were made by. Raises StoreError for a damaged model folder.
+    unless told otherwise. positive: with two classes, the code of the one that average precision looks for. metric:
+    that choices were made by. Raises StoreError for a damaged model folder.
     """
     if not members:
         raise UsageError("an artifact needs at least one model")
