@@ -170,6 +170,23 @@ def test_many_classes_are_shown_as_pairs():
     Checked(html)
     assert 'class="confusion' not in html
     assert "Most often confused" in html
+    assert "The matrix of 60 classes is in report.json" in html
+
+
+def test_of_very_many_classes_the_most_confused_are_said():
+    rng = np.random.default_rng(0)
+    names = [f"\u043a\u043b\u0430\u0441\u0441 {k} {'long ' * 30}" for k in range(500)]
+    y = np.r_[np.arange(500), np.full(40, 7), np.full(30, 3)]
+    answers = np.r_[np.arange(500), np.full(40, 9), rng.integers(10, 500, 30)]
+    part = Part(y, np.eye(500)[answers])
+    built = report.build(findings_of(classes=names, class_counts=[9] * 500, test=part, validation=None))
+    assert problems(built) == []
+    assert built["closer"]["confusion"] is None
+    assert built["closer"]["confused"][0] == {"true": names[7], "answered": names[9], "rows": 40, "share": 40 / 41}
+    words = Checked(page(built)).words
+    assert "Of 500 classes, here are the pairs most often confused, of the test part." in words
+    place = words.index(names[7])
+    assert words[place : place + 4] == [names[7], names[9], "40", "97.6 %"]
 
 
 def test_what_a_network_waited_for_data_is_said_where_it_ran():

@@ -17,7 +17,7 @@ from thrifty.evaluation.decisions import Decision, decide
 from thrifty.evaluation.findings import ArtifactFinding, CandidateFinding, Findings, Part
 from thrifty.evaluation.intervals import Interval, intervals
 from thrifty.evaluation.metrics import METRICS, confidences, confusion, metrics_of, positive_of, signed
-from thrifty.evaluation.slices import class_table, reliability, slice_metric, slice_table
+from thrifty.evaluation.slices import class_table, confused, reliability, slice_metric, slice_table
 
 MAX_CONFUSION_CLASSES = 100
 MAX_LISTED_BAD_ROWS = 100
@@ -204,7 +204,7 @@ def _closer(findings: Findings, seconds: float) -> dict[str, Any] | None:
     if part is None or not len(part.y):
         return None
     task = str(findings.task)
-    found: dict[str, Any] = {"part": name, "rows": len(part.y), "classes": [], "confusion": None}
+    found: dict[str, Any] = {"part": name, "rows": len(part.y), "classes": [], "confusion": None, "confused": []}
     found |= {"reliability": None, "values": None}
     if task == "regression":
         found["values"] = _values(part)
@@ -212,8 +212,10 @@ def _closer(findings: Findings, seconds: float) -> dict[str, Any] | None:
         y = part.y.astype(np.int64)
         codes = decide(task, part.outputs, findings.decision)
         found["classes"] = class_table(findings.classes, y, codes, part.weights)
-        if task != "multilabel" and len(findings.classes) <= MAX_CONFUSION_CLASSES:
-            found["confusion"] = confusion(y, codes, len(findings.classes))
+        if task != "multilabel":
+            found["confused"] = confused(findings.classes, y, codes)
+            if len(findings.classes) <= MAX_CONFUSION_CLASSES:
+                found["confusion"] = confusion(y, codes, len(findings.classes))
         found["reliability"] = {
             when: None if p is None or not np.isfinite(p).all() else reliability(*confidences(task, y, p))
             for when, p in (("before", part.uncalibrated), ("after", part.outputs))

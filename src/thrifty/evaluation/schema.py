@@ -94,6 +94,7 @@ SLICE = _object(
     {"slice": STRING, "rows": COUNT, "value": _or_null(NUMBER), "low": _or_null(NUMBER), "high": _or_null(NUMBER)},
     {"differs": {"type": ["string", "null"], "enum": ["worse", "better", None]}},
 )
+PAIR = _object({"true": STRING, "answered": STRING, "rows": COUNT, "share": NUMBER})
 BIN = _object({"low": NUMBER, "high": NUMBER, "rows": COUNT, "stated": NUMBER, "came_true": NUMBER})
 IMPORTANCE = _object(
     {
@@ -145,7 +146,7 @@ CLOSER = _object(
             )
         ),
     },
-    {"rows": COUNT, "slice_metric": {"type": "string", "enum": list(METRICS)}},
+    {"rows": COUNT, "confused": _array(PAIR), "slice_metric": {"type": "string", "enum": list(METRICS)}},
 )
 
 SCHEMA = _object(

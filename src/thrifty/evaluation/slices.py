@@ -18,11 +18,12 @@ import numpy as np
 
 from thrifty.evaluation.decisions import Decision
 from thrifty.evaluation.intervals import intervals
-from thrifty.evaluation.metrics import METRICS, confusion, score
+from thrifty.evaluation.metrics import METRICS, score
 
 MAX_VALUES = 8
 MIN_ROWS = 10
 NUM_BINS = 4
+MAX_PAIRS = 12
 MISSING = "(missing)"
 OTHER = "(other)"
 # What slices are compared by instead of metrics that also tell how the targets of a slice are spread or mixed: a slice
@@ -156,9 +157,11 @@ def class_table(
         right_K, true_K, answered_K = w_N @ (y * codes), w_N @ y, w_N @ codes
         rows_K, rows_answered_K = y.sum(axis=0), codes.sum(axis=0)
     else:
-        cells_KK = confusion(y, codes, len(classes), weights)
-        right_K, true_K, answered_K = np.diag(cells_KK), cells_KK.sum(axis=1), cells_KK.sum(axis=0)
-        rows_K, rows_answered_K = (np.bincount(c, minlength=len(classes)) for c in (y, codes))
+        right_N = y == codes
+        sums = ((y[right_N], w_N[right_N]), (y, w_N), (codes, w_N), (y, None), (codes, None))
+        right_K, true_K, answered_K, rows_K, rows_answered_K = (
+            np.bincount(of, weighed, minlength=len(classes)) for of, weighed in sums
+        )
     table = []
     for k, label in enumerate(classes):
         ratios = (
@@ -169,6 +172,23 @@ def class_table(
         line: dict[str, Any] = {"class": label, "rows": int(rows_K[k]), "answered": int(rows_answered_K[k])}
         table.append(line | {n: float(top / bottom) if bottom > 0 else None for n, top, bottom in ratios})
     return table
+
+
+def confused(classes: Sequence[str], y: np.ndarray, codes: np.ndarray) -> list[dict[str, Any]]:
+    """The MAX_PAIRS pairs of a true class and another that was answered most often: {true, answered, rows, share}.
+
+    share: of the true class.
+    """
+    wrong_N = y != codes
+    rows_K = np.bincount(y, minlength=len(classes))
+    cells_C, counts_C = np.unique(y[wrong_N] * len(classes) + codes[wrong_N], return_counts=True)
+    pairs = []
+    for place in np.argsort(-counts_C, kind="stable")[:MAX_PAIRS]:
+        true, answered = divmod(int(cells_C[place]), len(classes))
+        rows = int(counts_C[place])
+        pair = {"true": classes[true], "answered": classes[answered], "rows": rows, "share": rows / int(rows_K[true])}
+        pairs.append(pair)
+    return pairs
 
 
 def reliability(confidence_N: np.ndarray, true_N: np.ndarray, num_bins: int = 10) -> list[dict[str, Any]]:

@@ -14,7 +14,6 @@ from thrifty.evaluation.words import count_text, interval_texts, metric_title, n
 
 MAX_MATRIX = 40
 MANY = 16
-MAX_PAIRS = 12
 MOST_COLUMNS = 40
 
 
@@ -40,23 +39,26 @@ def scores(report: Mapping[str, Any]) -> Markup | None:
 def confusion(report: Mapping[str, Any], examples: Mapping[str, Any] | None) -> Markup | None:
     """Which class is taken for which; behind each cell some of its rows."""
     closer = report.get("closer") or {}
-    cells = closer.get("confusion")
-    if not cells or not sum(map(sum, cells)):
+    cells, pairs = closer.get("confusion"), closer.get("confused") or []
+    if not cells and not pairs:
         return None
     names = [line["class"] for line in closer["classes"]]
     behind = {(c["true"], c["answered"]): c["examples"] for c in (examples or {}).get("cells", [])}
-    pairs = _pairs(cells, names)
     lead = f"Rows of the {closer['part']} part by true class (left) and answered class (top)."
     if behind:
         lead += " Press a number that is underlined to see rows behind it."
     parts: list[Child] = []
-    if len(names) <= MAX_MATRIX:
+    if cells and len(names) <= MAX_MATRIX:
         parts.append(tag("div", _matrix(cells, names, behind), class_="scroll"))
     else:
-        lead = f"The matrix of {len(names)} classes is in report.json; here are the pairs most often confused."
+        where = (
+            f"The matrix of {len(names)} classes is in report.json; here" if cells else f"Of {len(names)} classes, here"
+        )
+        lead = f"{where} are the pairs most often confused, of the {closer['part']} part."
     if pairs:
+        lines = [[p["true"], p["answered"], f"{p['rows']:,}", f"{100 * p['share']:.1f} %"] for p in pairs]
         head = ["true class", "answered", "rows", "of the class"]
-        parts.append(tag("div", table(head, pairs, numeric=(2, 3), caption="Most often confused")))
+        parts.append(tag("div", table(head, lines, numeric=(2, 3), caption="Most often confused")))
     popovers = [_popover(t, a, cells[t][a], names, rows) for (t, a), rows in behind.items() if len(names) <= MAX_MATRIX]
     split = tag("div", *parts, class_="split")
     return section("confusion", "What is taken for what", split, *popovers, lead=lead)
@@ -197,12 +199,6 @@ def reliability(report: Mapping[str, Any]) -> Markup | None:
     if error and error["value"] is not None:
         lead += f" The mean gap (calibration error) is {error['value']:.3f}."
     return section("reliability", "Can its probabilities be trusted?", plot, lead=lead)
-
-
-def _pairs(cells: Sequence[Sequence[int]], names: Sequence[str]) -> list[list[Child]]:
-    wrong = [(n, t, a) for t, row in enumerate(cells) for a, n in enumerate(row) if n and t != a]
-    wrong.sort(key=lambda item: (-item[0], item[1], item[2]))
-    return [[names[t], names[a], f"{n:,}", f"{100 * n / sum(cells[t]):.1f} %"] for n, t, a in wrong[:MAX_PAIRS]]
 
 
 def _matrix(
