@@ -79,6 +79,11 @@ def test_nothing_is_said_of_one_column_or_of_few_rows(columns):
     assert weigh(values, few, y[:20]) == []
 
 
+def test_nothing_is_said_where_the_metric_is_undefined(columns):
+    same = np.full(ROWS, 3.0)
+    assert weigh(values, columns, same, metric="pearson") == []
+
+
 def test_a_model_that_turns_out_slow_does_not_run_over_the_time(columns):
     def slow(columns, num_rows):
         time.sleep(0.06)

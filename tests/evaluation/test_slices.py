@@ -134,3 +134,5 @@ def test_reliability_compares_stated_with_true_shares():
     bins = reliability(np.array([0.05, 0.95, 0.95, 0.85]), np.array([0, 1, 0, 1]))
     assert [b["rows"] for b in bins] == [1, 1, 2]
     assert bins[-1] == {"low": 0.9, "high": 1.0, "rows": 2, "stated": pytest.approx(0.95), "came_true": 0.5}
+    weighed = reliability(np.array([0.91, 0.99, 0.05]), np.array([1, 0, 1]), np.array([3.0, 1.0, 0.0]))
+    assert weighed == [{"low": 0.9, "high": 1.0, "rows": 2, "stated": pytest.approx(0.93), "came_true": 0.75}]

@@ -6,6 +6,7 @@ same as another one may seem to be of no use, for the model can do without eithe
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -41,7 +42,7 @@ def permutation_importance(
     """How much each column, and all of a kind together where there are several, is worth; the most important first.
 
     meanings: of the columns that the model reads. seconds: more repeats are made while they last. Nothing where there
-    is one column alone, fewer than FEWEST_ROWS rows or no time for each column once.
+    is one column alone, fewer than FEWEST_ROWS rows, no time for each column once, or no value of the metric.
     """
     ends = time.monotonic() + seconds
     units = _units(meanings)
@@ -79,6 +80,8 @@ def permutation_importance(
             metric, task, y, before, after, decision=decision, other_decision=decision, weights=weights, groups=groups,
             positive=positive, seed=seed, num_resamples=NUM_RESAMPLES,
         )  # fmt: skip
+        if not math.isfinite(change.value):
+            return []
         low, high = sorted((sign * change.low, sign * change.high))
         found.append(ImportanceFinding(kind, name, sign * change.value, low, high))
     return sorted(found, key=lambda one: (one.kind != "kind", -one.value))

@@ -216,8 +216,9 @@ def _closer(findings: Findings, seconds: float) -> dict[str, Any] | None:
             found["confused"] = confused(findings.classes, y, codes)
             if len(findings.classes) <= MAX_CONFUSION_CLASSES:
                 found["confusion"] = confusion(y, codes, len(findings.classes))
+        weights = None if part.weights is None else np.repeat(part.weights, y[0].size)
         found["reliability"] = {
-            when: None if p is None or not np.isfinite(p).all() else reliability(*confidences(task, y, p))
+            when: None if p is None or not np.isfinite(p).all() else reliability(*confidences(task, y, p), weights)
             for when, p in (("before", part.uncalibrated), ("after", part.outputs))
         }
     found["slice_metric"] = slice_metric(findings.metric, task)

@@ -18,7 +18,7 @@ import numpy as np
 
 from thrifty.evaluation.decisions import Decision
 from thrifty.evaluation.intervals import intervals
-from thrifty.evaluation.metrics import METRICS, score
+from thrifty.evaluation.metrics import METRICS, confidence_bins, score
 
 MAX_VALUES = 8
 MIN_ROWS = 10
@@ -191,21 +191,25 @@ def confused(classes: Sequence[str], y: np.ndarray, codes: np.ndarray) -> list[d
     return pairs
 
 
-def reliability(confidence_N: np.ndarray, true_N: np.ndarray, num_bins: int = 10) -> list[dict[str, Any]]:
-    """Bins of equal width of stated probability: {low, high, rows, stated, came_true}, the empty ones left out."""
-    bins_N = np.clip(np.ceil(confidence_N * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+def reliability(
+    confidence_N: np.ndarray, true_N: np.ndarray, weights_N: np.ndarray | None = None, num_bins: int = 10
+) -> list[dict[str, Any]]:
+    """Bins of equal width of stated probability: {low, high, rows, stated, came_true}, those of no weight left out."""
+    bins_N = confidence_bins(confidence_N, num_bins)
+    w_N = np.ones(len(bins_N)) if weights_N is None else weights_N
     rows_B = np.bincount(bins_N, minlength=num_bins)
-    stated_B = np.bincount(bins_N, confidence_N, minlength=num_bins)
-    true_B = np.bincount(bins_N, true_N, minlength=num_bins)
+    weight_B, stated_B, true_B = (
+        np.bincount(bins_N, w_N * values, minlength=num_bins) for values in (1.0, confidence_N, true_N)
+    )
     return [
         {
             "low": b / num_bins,
             "high": (b + 1) / num_bins,
             "rows": int(rows_B[b]),
-            "stated": float(stated_B[b] / rows_B[b]),
-            "came_true": float(true_B[b] / rows_B[b]),
+            "stated": float(stated_B[b] / weight_B[b]),
+            "came_true": float(true_B[b] / weight_B[b]),
         }
-        for b in np.flatnonzero(rows_B)
+        for b in np.flatnonzero(weight_B > 0)
     ]
 
 
