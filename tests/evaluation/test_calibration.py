@@ -6,7 +6,7 @@ import pytest
 from thrifty.core.errors import StoreError
 from thrifty.evaluation.calibration import _each, _label_thresholds, temperature, tune_decision
 from thrifty.evaluation.decisions import Decision, decide, probabilities_of
-from thrifty.evaluation.metrics import score
+from thrifty.evaluation.metrics import score, score_codes
 
 
 def imbalanced(num_rows, num_classes, seed=0, decay=0.5):
@@ -56,6 +56,22 @@ def test_a_decision_raises_the_metric_on_rows_never_seen(metric, num_classes, de
     gain = score(metric, task, fresh_y, fresh, tuned.decision) - score(metric, task, fresh_y, fresh)
     assert gain > 0.01
     assert tuned.after - tuned.before == pytest.approx(gain, abs=0.05)
+
+
+def test_answers_of_the_rows_that_a_decision_was_fitted_to_do_not_flatter_it():
+    gaps = []
+    for seed in range(8):
+        y, logits = imbalanced(150, 6, seed=seed, decay=0.5)
+        probabilities = probabilities_of("multiclass", logits)
+        tuned = tune_decision("balanced_accuracy", "multiclass", y, probabilities)
+        assert tuned.decision is not None
+        apart = score_codes("balanced_accuracy", y, tuned.answers(probabilities), 6)
+        assert apart == pytest.approx(tuned.after)
+        gaps.append(score("balanced_accuracy", "multiclass", y, probabilities, tuned.decision) - apart)
+    assert np.mean(gaps) > 0.005
+    labels = (np.random.default_rng(0).random((300, 4)) < 0.2).astype(int)
+    tuned = tune_decision("f1_macro", "multilabel", labels, np.clip(0.3 * labels + 0.05, 0, 1))
+    np.testing.assert_array_equal(tuned.answers(np.clip(0.3 * labels + 0.05, 0, 1)), labels)
 
 
 def test_a_decision_that_does_not_help_is_not_kept():

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from findings_of_tests import findings_of, part_of
 
 from thrifty.core.files import write_json
 from thrifty.evaluation import report, schema, summary
-from thrifty.evaluation.metrics import metrics_of, score
+from thrifty.evaluation.metrics import metrics_of, score, score_codes
 
 TASKS = [("multiclass", "accuracy"), ("binary", "f1_macro"), ("multilabel", "f1_micro"), ("regression", "rmse")]
 
@@ -33,6 +34,18 @@ def test_scores_of_the_report_are_those_of_the_parts_with_the_decision():
         expected = score(name, "binary", part.y, part.outputs, findings.decision)
         assert built["test"][name]["value"] == expected
     assert built["decision"] == {"kind": "threshold", "value": 0.45}
+
+
+def test_answers_of_rows_that_a_decision_was_fitted_to_are_not_its_own():
+    part = part_of("binary", 100, 2)
+    answers = np.where(np.arange(100) < 70, part.y, 1 - part.y)
+    built = report.build(findings_of("binary", "f1_macro", with_test=False, validation=replace(part, answers=answers)))
+    assert built["validation"]["accuracy"]["value"] == pytest.approx(0.7)
+    assert built["validation"]["f1_macro"]["value"] == pytest.approx(score_codes("f1_macro", part.y, answers, 2))
+    assert built["validation"]["roc_auc"]["value"] == pytest.approx(score("roc_auc", "binary", part.y, part.outputs))
+    assert np.trace(built["closer"]["confusion"]) == 70
+    (table,) = built["closer"]["slices"]
+    assert sum(line["rows"] * line["value"] for line in table["slices"]) / 100 == pytest.approx(0.7, abs=0.1)
 
 
 def test_people_see_plain_values_of_metrics_that_are_minimised():

@@ -188,13 +188,15 @@ def _validation(session: Session, result: Result) -> Part:
     choice = result.choice
     plain = sum(m.weight * probabilities_of(session.task, session.validation_scores(m.trial)) for m in choice.members)
     honest = result.honest_outputs
+    outputs = mixed(session, choice.members, choice.temperature) if honest is None else honest
     return Part(
         y=session.y_validation,
-        outputs=mixed(session, choice.members, choice.temperature) if honest is None else honest,
+        outputs=outputs,
         weights=session.weights_validation,
         groups=session.dataset.groups(session.dataset.splits.validation_rows),
         uncalibrated=None if session.task == "regression" else np.asarray(plain),
         slicings=[] if result.test_rows is not None else _slicings(session, session.dataset.splits.validation_rows),
+        answers=None if result.decision is None else result.decision.answers(outputs),
     )
 
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from thrifty.evaluation.decisions import Decision, decide
+from thrifty.evaluation.decisions import Decision, certain, decide
 from thrifty.evaluation.intervals import difference
 from thrifty.evaluation.metrics import CLASSES_ALIKE, METRICS, of_counts, score, score_codes, score_multilabel_codes
 from thrifty.evaluation.offsets import PRIOR_ROWS, USUAL_TAU, coordinate_offsets, prior_offsets
@@ -85,16 +84,20 @@ def _loss(task: str, y: np.ndarray, z_KN: np.ndarray, w_N: np.ndarray, beta: flo
 
 @dataclass(frozen=True)
 class Tuned:
-    """A decision or None, with the metric on validation without it and, cross-fitted, with it, and why."""
+    """A decision or None, with the metric on validation without it and, cross-fitted, with it, and why.
+
+    apart: the folds of validation, bool [N], each with the decision of its kind that was fitted to the other ones.
+    """
 
     decision: Decision | None
     before: float
     after: float
     why: str
+    apart: Sequence[tuple[np.ndarray, Decision]] = field(default=(), repr=False, compare=False)
 
-    def to_json(self) -> dict[str, Any]:
-        decision = None if self.decision is None else self.decision.to_json()
-        return {"decision": decision, "before": self.before, "after": self.after, "why": self.why}
+    def answers(self, probabilities_NK: np.ndarray) -> np.ndarray:
+        """Codes as `Decision.apply` gives, of the validation rows, each by the decision that was fitted without it."""
+        return _apart(self.apart, probabilities_NK)
 
 
 def tune_decision(
@@ -120,18 +123,30 @@ def tune_decision(
     sure = fits[0] if name in USUAL_TAU and p_NK.shape[1] > 2 else None
     plain = decide(task, p_NK)
     best, best_codes, best_value = None, plain, before
+    best_apart: list[tuple[np.ndarray, Decision]] = []
     for fit in fits:
-        codes = np.empty_like(plain)
+        apart = []
         for fold in range(NUM_FOLDS):
-            held, rest = folds_N == fold, folds_N != fold
-            codes[held] = fit(y[rest], p_NK[rest], None if w_N is None else w_N[rest]).apply(p_NK[held])
+            rest = folds_N != fold
+            apart.append((~rest, fit(y[rest], p_NK[rest], None if w_N is None else w_N[rest])))
+        codes = _apart(apart, p_NK)
         value = _score(name, task, y, codes, p_NK.shape[1], w_N)
         gain = _gain_in_errors(name, task, y, codes, best_codes, p_NK.shape[1], w_N)
         if fit is sure or (value > best_value and gain >= KEEP_FROM):
-            best, best_codes, best_value = fit, codes, value
+            best, best_codes, best_value, best_apart = fit, codes, value, apart
     if best is None:
         return Tuned(None, before, before, "no gain on rows that it was not fitted to")
-    return Tuned(best(y, p_NK, w_N), before, best_value, f"{name} {before:.3f} to {best_value:.3f}, cross-fitted")
+    why = f"{name} {before:.3f} to {best_value:.3f}, cross-fitted"
+    return Tuned(best(y, p_NK, w_N), before, best_value, why, best_apart)
+
+
+def _apart(apart: Sequence[tuple[np.ndarray, Decision]], p_NK: np.ndarray) -> np.ndarray:
+    """The codes that each fold's own decision gives its rows."""
+    labels = any(decision.kind == "thresholds" for _, decision in apart)
+    codes = np.zeros(p_NK.shape if labels else len(p_NK), dtype=np.int64)
+    for held_N, decision in apart:
+        codes[held_N] = decision.apply(p_NK[held_N])
+    return codes
 
 
 def _fits(name: str, task: str, num_columns: int) -> list[_Fit]:
@@ -240,7 +255,7 @@ def _gain_in_errors(
     name: str, task: str, y: np.ndarray, codes: np.ndarray, other: np.ndarray, num_columns: int, w_N: np.ndarray | None
 ) -> float:
     """The gain of one way to answer over another, in standard errors of the difference."""
-    first, second = (c if c.ndim == 2 else np.eye(num_columns, dtype=np.float32)[c] for c in (codes, other))
+    first, second = (certain(c, num_columns) for c in (codes, other))
     found = difference(name, task, y, first, second, weights=w_N, num_resamples=100)
     error = (found.high - found.low) / (2 * 1.96)
     return found.value / error if error > 0 else math.copysign(math.inf, found.value)

@@ -85,6 +85,11 @@ class Decision:
         raise StoreError(f"decision of unknown kind {kind!r}; it must be threshold, offsets or thresholds")
 
 
+def certain(codes: np.ndarray, num_columns: int) -> np.ndarray:
+    """Probabilities float32 [N, K], 0 and 1, whose answers without a decision are these codes, [N] or [N, K]."""
+    return codes.astype(np.float32) if codes.ndim == 2 else np.eye(num_columns, dtype=np.float32)[codes]
+
+
 def decide(task: str, probabilities_NK: np.ndarray, decision: Decision | None = None) -> np.ndarray:
     """Class codes int64 [N] (multilabel: 0/1 [N, K]); without a decision the likeliest class, or labels from 0.5 up."""
     if decision is not None:

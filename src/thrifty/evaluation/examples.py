@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from thrifty.evaluation.decisions import Decision, decide
+from thrifty.evaluation.decisions import Decision
 from thrifty.evaluation.findings import Part
 from thrifty.evaluation.metrics import row_losses
 from thrifty.evaluation.words import number_text
@@ -49,7 +49,7 @@ def gather(
     left out. origin_of: where a row came from, as a user knows it. After `seconds` or `max_bytes` of media, further
     examples have text alone.
     """
-    codes = None if task == "regression" else decide(task, part.outputs, decision)
+    codes = None if task == "regression" else part.answered(task, decision)
     worst = worst_rows(task, part, codes)
     cells = [] if codes is None or task == "multilabel" else _cells(part.y.astype(np.int64), codes, part.outputs)
     rows = np.unique(np.concatenate([worst, *[rows for _, _, rows in cells]]).astype(np.int64))

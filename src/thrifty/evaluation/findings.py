@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from thrifty.evaluation.decisions import Decision
+from thrifty.evaluation.decisions import Decision, decide
 from thrifty.evaluation.slices import Slicing
 
 
@@ -21,7 +21,8 @@ class Part:
 
     y: class codes [N], 0/1 [N, K], or numbers [N]. outputs: calibrated probabilities [N, K], or values [N].
     uncalibrated: probabilities before the temperature, for the reliability plot. groups: codes [N] of rows that belong
-    together. slicings: ways to cut the rows.
+    together. slicings: ways to cut the rows. answers: class codes [N] or 0/1 [N, K] of rows that the decision was
+    fitted to, each by one that was fitted without it; None for other rows.
     """
 
     y: np.ndarray
@@ -30,6 +31,11 @@ class Part:
     groups: np.ndarray | None = None
     uncalibrated: np.ndarray | None = None
     slicings: Sequence[Slicing] = ()
+    answers: np.ndarray | None = None
+
+    def answered(self, task: str, decision: Decision | None) -> np.ndarray:
+        """What is answered: `answers`, or what the decision makes of the outputs."""
+        return decide(task, self.outputs, decision) if self.answers is None else self.answers
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from thrifty.evaluation.decisions import Decision
+from thrifty.evaluation.decisions import Decision, certain
 from thrifty.evaluation.metrics import METRICS, score
 from thrifty.evaluation.resampling import replicator
 
@@ -54,6 +54,7 @@ def intervals(
     outputs: np.ndarray,
     *,
     decision: Decision | None = None,
+    answers: np.ndarray | None = None,
     weights: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     positive: int | None = None,
@@ -63,15 +64,20 @@ def intervals(
 ) -> dict[str, Interval]:
     """Each metric's value with its interval, in the order of `names`; the first gets a third of the time.
 
-    outputs: probabilities or values. groups: int codes [N] of rows that belong together. seconds: about how long it may
+    outputs: probabilities or values. answers: class codes [N] or 0/1 [N, K], in place of what the decision makes of
+    outputs. groups: int codes [N] of rows that belong together. seconds: about how long it may
     take; costly metrics then rest on fewer resamples, at least MIN_RESAMPLES.
     """
-    values = {n: score(n, task, y, outputs, decision, weights, positive) for n in names}
+    given: dict[str, tuple[np.ndarray, Decision | None]] = dict.fromkeys(names, (outputs, decision))
+    if answers is not None:
+        sure = certain(answers, outputs.shape[1])
+        given |= {n: (sure, None) for n in names if METRICS[n].needs == "labels"}
+    values = {n: score(n, task, y, *given[n], weights, positive) for n in names}
     sample = _Sample.of(outputs, weights, groups, seed)
     if sample is None:
         return {n: Interval(v, math.nan, math.nan) for n, v in values.items()}
     rows = sample.rows
-    statistics = [replicator(n, task, y[rows], outputs[rows], decision, positive) for n in names]
+    statistics = [replicator(n, task, y[rows], of[rows], by, positive) for n, (of, by) in given.items()]
     found = sample.replicate(statistics, num_resamples, _shares(len(names), seconds))
     made = {n: _interval(values[n], v, n, sample.shrink) for n, v in zip(names, found)}
     return {n: _with_width(n, task, interval, y[rows], sample) for n, interval in made.items()}

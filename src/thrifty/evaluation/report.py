@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from thrifty.evaluation.decisions import Decision, decide
+from thrifty.evaluation.decisions import Decision, certain
 from thrifty.evaluation.findings import ArtifactFinding, CandidateFinding, Findings, Part
 from thrifty.evaluation.intervals import Interval, intervals
 from thrifty.evaluation.metrics import METRICS, confidences, confusion, metrics_of, positive_of, signed
@@ -128,8 +128,8 @@ def _intervals(
 ) -> dict[str, Interval]:
     names = [metric, *[name for name in metrics_of(task) if name != metric]]
     return intervals(
-        names, task, part.y, part.outputs, decision=decision, weights=part.weights, groups=part.groups,
-        positive=positive, seconds=seconds,
+        names, task, part.y, part.outputs, decision=decision, answers=part.answers, weights=part.weights,
+        groups=part.groups, positive=positive, seconds=seconds,
     )  # fmt: skip
 
 
@@ -210,7 +210,7 @@ def _closer(findings: Findings, seconds: float) -> dict[str, Any] | None:
         found["values"] = _values(part)
     else:
         y = part.y.astype(np.int64)
-        codes = decide(task, part.outputs, findings.decision)
+        codes = part.answered(task, findings.decision)
         found["classes"] = class_table(findings.classes, y, codes, part.weights)
         if task != "multilabel":
             found["confused"] = confused(findings.classes, y, codes)
@@ -223,10 +223,17 @@ def _closer(findings: Findings, seconds: float) -> dict[str, Any] | None:
         }
     found["slice_metric"] = slice_metric(findings.metric, task)
     found["slices"] = slice_table(
-        part.slicings, found["slice_metric"], task, part.y, part.outputs, findings.decision, part.weights, part.groups,
-        positive_of(findings.class_counts), seconds,
+        part.slicings, found["slice_metric"], task, part.y, _outputs_for(found["slice_metric"], task, part, findings),
+        part.weights, part.groups, positive_of(findings.class_counts), seconds,
     )  # fmt: skip
     return found
+
+
+def _outputs_for(metric: str, task: str, part: Part, findings: Findings) -> np.ndarray:
+    """The outputs that a metric is computed from, answers as certain ones where it counts answers alone."""
+    if METRICS[metric].needs != "labels" or not np.isfinite(part.outputs).all():
+        return part.outputs
+    return certain(part.answered(task, findings.decision), part.outputs.shape[1])
 
 
 def _values(part: Part) -> dict[str, Any] | None:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from thrifty.evaluation.decisions import Decision
 from thrifty.evaluation.intervals import intervals
 from thrifty.evaluation.metrics import METRICS, confidence_bins, score
 
@@ -114,7 +113,6 @@ def slice_table(
     task: str,
     y: np.ndarray,
     outputs: np.ndarray,
-    decision: Decision | None = None,
     weights: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     positive: int | None = None,
@@ -122,11 +120,11 @@ def slice_table(
 ) -> list[dict[str, Any]]:
     """For each slicing {slicing, slices: [{slice, rows, value, low, high, differs}]}; differs: worse, better or null.
 
-    name: a metric as `slice_metric` gives it. A slice differs where the metric of all rows lies outside its interval
-    made wider by half (many slices are looked at, so 95 % each would cry wolf). Slices under MIN_ROWS rows have no
-    value.
+    name: a metric as `slice_metric` gives it. outputs: where it needs labels `certain` ones. A slice differs where the
+    metric of all rows lies outside its interval made wider by half (many slices are looked at, so 95 % each would cry
+    wolf). Slices under MIN_ROWS rows have no value.
     """
-    overall = score(name, task, y, outputs, decision, weights, positive)
+    overall = score(name, task, y, outputs, None, weights, positive)
     num_slices = sum(len(s.labels) for s in slicings)
     tables = []
     for slicing in slicings:
@@ -136,8 +134,7 @@ def slice_table(
             line: dict[str, Any] = {"slice": label, "rows": len(rows), "value": None, "low": None, "high": None}
             if len(rows) >= MIN_ROWS:
                 found = intervals(
-                    [name], task, y[rows], outputs[rows], decision=decision,
-                    weights=None if weights is None else weights[rows],
+                    [name], task, y[rows], outputs[rows], weights=None if weights is None else weights[rows],
                     groups=None if groups is None else groups[rows], positive=positive,
                     num_resamples=400, seconds=seconds / num_slices,
                 )[name]  # fmt: skip
