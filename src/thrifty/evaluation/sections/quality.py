@@ -158,7 +158,7 @@ def slices(report: Mapping[str, Any]) -> Markup | None:
         f"{metric_title(metric)}{smaller} within parts of the rows, with 95 % intervals. The dashed line is all rows."
     )
     if metric != report["metric"]:
-        lead += f" {metric_title(report['metric'])} of parts cannot be compared: it depends on how targets are spread."
+        lead += f" {metric_title(report['metric'])} of parts cannot be compared: it depends on which targets they have."
     return section("slices", "Slice by slice", tag("div", blocks, class_="columns"), lead=lead)
 
 
