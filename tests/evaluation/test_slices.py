@@ -34,6 +34,9 @@ def test_numbers_are_cut_into_parts_of_about_equal_size():
     skewed = by_number("length", np.array([1.0] * 90 + list(range(2, 12))))
     assert skewed.codes.min() == 0
     assert len(skewed.labels) == skewed.codes.max() + 1
+    full = by_number("length", np.array([*range(10), *[50.0] * 90]))
+    assert full.labels == ("up to 9", "over 9")
+    assert np.bincount(full.codes).tolist() == [10, 90]
 
 
 def test_columns_offer_slicings_by_their_meaning(tmp_path):

@@ -65,7 +65,8 @@ def by_number(name: str, values_N: np.ndarray, unit: str = "") -> Slicing:
         labels = [_short(v) + suffix for v in distinct]
         codes_N[known_N] = np.searchsorted(distinct, values_N[known_N])
     else:
-        edges = np.unique(np.quantile(values_N[known_N], np.linspace(0, 1, NUM_BINS + 1)[1:-1], method="lower"))
+        quantiles = np.quantile(values_N[known_N], np.linspace(0, 1, NUM_BINS + 1)[1:-1], method="lower")
+        edges = np.unique(np.minimum(quantiles, distinct[-2]))  # something lies over the last
         codes_N[known_N] = np.searchsorted(edges, values_N[known_N], side="left")
         bounds = [_short(e) for e in edges]
         labels = [f"up to {bounds[0]}{suffix}", *[f"{a} to {b}{suffix}" for a, b in pairwise(bounds)]]
