@@ -77,6 +77,18 @@ def test_intervals_of_accuracy_cover_the_truth_about_95_times_in_100():
     assert 0.9 <= covered / 200 <= 0.99
 
 
+def test_intervals_of_macro_f1_of_many_classes_with_few_rows_hold_the_truth():
+    def drawn(seed, num_rows):
+        rng = np.random.default_rng(seed)
+        y = rng.integers(0, 100, num_rows)
+        return y, probabilities_of("multiclass", rng.normal(size=(num_rows, 100)) + 3 * np.eye(100)[y])
+
+    truth = score("f1_macro", "multiclass", *drawn(0, 30_000))
+    samples = [drawn(seed, 600) for seed in range(1, 31)]
+    found = [intervals(["f1_macro"], "multiclass", *sample, num_resamples=300)["f1_macro"] for sample in samples]
+    assert sum(one.low <= truth <= one.high for one in found) >= 24
+
+
 def test_rows_that_belong_together_widen_the_interval():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(20), 50)

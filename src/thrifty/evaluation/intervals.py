@@ -26,6 +26,10 @@ MIN_RESAMPLES = 40
 ENOUGH_FOR_QUANTILES = 300
 MAX_ROWS = 100_000
 FEWEST_GROUPS = 50  # of which a sample of very many rows is made
+# Metrics that resampling itself moves (gaps add up, rows drawn twice tie with themselves, rare classes go missing): only
+# the spread of their resamples counts. Intervals of the macro-F1 of 100 classes with 6 rows each so hold the truth for
+# 88 of 100 samples instead of 50.
+MOVED = ("ece", "average_precision", "f1_macro")
 _CHUNK = 2_000_000
 _NORMAL_975 = 1.959964
 
@@ -221,7 +225,7 @@ def _interval(value: float, found_B: np.ndarray, name: str | None, shrink: float
         low, high = value - half, value + half
     else:
         low, middle, high = (float(q) for q in np.quantile(defined, (0.025, 0.5, 0.975)))
-        if name == "ece":  # resampling adds error of its own to an absolute gap: only the spread is meaningful
+        if name in MOVED:
             low, high = value + low - middle, value + high - middle
     if name is not None:
         low, high = max(low, METRICS[name].low), min(high, METRICS[name].high)
