@@ -26,9 +26,9 @@ MIN_RESAMPLES = 40
 ENOUGH_FOR_QUANTILES = 300
 MAX_ROWS = 100_000
 FEWEST_GROUPS = 50  # of which a sample of very many rows is made
-# Metrics that resampling itself moves (gaps add up, rows drawn twice tie with themselves, rare classes go missing): only
-# the spread of their resamples counts. Intervals of the macro-F1 of 100 classes with 6 rows each so hold the truth for
-# 88 of 100 samples instead of 50.
+# Metrics that resampling itself moves (gaps add up, rows drawn twice tie with themselves, rare classes go missing):
+# only the spread of their resamples counts. Intervals of the macro-F1 of 100 classes with 6 rows each so hold the truth
+# for 88 of 100 samples instead of 50.
 MOVED = ("ece", "average_precision", "f1_macro")
 _CHUNK = 2_000_000
 _NORMAL_975 = 1.959964
