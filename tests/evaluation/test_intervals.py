@@ -120,6 +120,19 @@ def test_a_sample_of_very_many_rows_keeps_the_spread_of_their_groups(monkeypatch
         assert part.high - part.low == pytest.approx(whole.high - whole.low, rel=0.5)
 
 
+@pytest.mark.parametrize("num_groups", [2, 3, 5, 10])
+def test_intervals_of_few_groups_hold_the_truth(num_groups):
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(num_groups), 50)
+    held = 0
+    for _ in range(50):
+        right = rng.random(len(groups)) < rng.beta(4, 1.5, num_groups)[groups]
+        p = np.stack([~right, right], axis=1).astype(float)
+        found = intervals(["accuracy"], "binary", np.ones(len(p), int), p, groups=groups, num_resamples=300)["accuracy"]
+        held += found.low <= 4 / 5.5 <= found.high
+    assert held >= 43
+
+
 def test_few_resamples_and_many_rows_give_about_the_same_interval():
     y, p = data("binary", 30_000, 2)
     full = intervals(["roc_auc"], "binary", y, p, num_resamples=400)["roc_auc"]
