@@ -39,7 +39,8 @@ def scores(report: Mapping[str, Any]) -> Markup | None:
 def confusion(report: Mapping[str, Any], examples: Mapping[str, Any] | None) -> Markup | None:
     """Which class is taken for which; behind each cell some of its rows."""
     closer = report.get("closer") or {}
-    cells, pairs = closer.get("confusion"), closer.get("confused") or []
+    cells: list[list[int]] = closer.get("confusion") or []
+    pairs = closer.get("confused") or []
     if not cells and not pairs:
         return None
     names = [line["class"] for line in closer["classes"]]
@@ -48,8 +49,10 @@ def confusion(report: Mapping[str, Any], examples: Mapping[str, Any] | None) -> 
     if behind:
         lead += " Press a number that is underlined to see rows behind it."
     parts: list[Child] = []
+    popovers: list[Markup] = []
     if cells and len(names) <= MAX_MATRIX:
         parts.append(tag("div", _matrix(cells, names, behind), class_="scroll"))
+        popovers = [_popover(t, a, cells[t][a], names, rows) for (t, a), rows in behind.items()]
     else:
         where = (
             f"The matrix of {len(names)} classes is in report.json; here" if cells else f"Of {len(names)} classes, here"
@@ -59,7 +62,6 @@ def confusion(report: Mapping[str, Any], examples: Mapping[str, Any] | None) -> 
         lines = [[p["true"], p["answered"], f"{p['rows']:,}", f"{100 * p['share']:.1f} %"] for p in pairs]
         head = ["true class", "answered", "rows", "of the class"]
         parts.append(tag("div", table(head, lines, numeric=(2, 3), caption="Most often confused")))
-    popovers = [_popover(t, a, cells[t][a], names, rows) for (t, a), rows in behind.items() if len(names) <= MAX_MATRIX]
     split = tag("div", *parts, class_="split")
     return section("confusion", "What is taken for what", split, *popovers, lead=lead)
 
