@@ -152,6 +152,16 @@ def test_a_bound_in_seconds_is_kept():
     assert all(i.low < i.high for i in found.values())
 
 
+def test_of_many_rows_of_many_classes_a_sample_is_resampled(monkeypatch):
+    y, p = data("multiclass", 6_000, 20, coarse=False)
+    whole = intervals(["accuracy"], "multiclass", y, p, num_resamples=200)["accuracy"]
+    monkeypatch.setattr("thrifty.evaluation.intervals.MAX_CELLS", 40_000)
+    part = intervals(["accuracy"], "multiclass", y, p, num_resamples=200)["accuracy"]
+    assert part.value == whole.value
+    assert part != whole
+    assert part.high - part.low == pytest.approx(whole.high - whole.low, rel=0.2)
+
+
 def test_what_is_undefined_has_no_interval():
     y, p = np.zeros(30, dtype=int), np.full((30, 2), 0.5)
     found = intervals(["roc_auc", "accuracy"], "binary", y, p)

@@ -27,6 +27,7 @@ NUM_RESAMPLES = 1000
 MIN_RESAMPLES = 40
 ENOUGH_FOR_QUANTILES = 300
 MAX_ROWS = 100_000
+MAX_CELLS = 5_000_000  # rows times classes: ranking metrics sort the rows once for each class
 FEWEST_GROUPS = 50  # of which a sample of very many rows is made
 FEW_UNITS = 5  # below that resamples reach no further than from the worst to the best unit
 # Metrics that resampling itself moves (gaps add up, rows drawn twice tie with themselves, rare classes go missing):
@@ -141,7 +142,7 @@ class _Sample:
         num_units = int(units.max(initial=-1)) + 1
         if num_units < 2 or not np.isfinite(outputs).all():
             return None
-        limit = max(2_000, min(MAX_ROWS, 20_000_000 // (outputs.shape[1] if outputs.ndim == 2 else 1)))
+        limit = max(2_000, min(MAX_ROWS, MAX_CELLS // (outputs.shape[1] if outputs.ndim == 2 else 1)))
         shrink = 1.0
         if len(rows) > limit:
             order_U = np.random.default_rng(seed).permutation(num_units)
