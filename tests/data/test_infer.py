@@ -33,6 +33,7 @@ MEANINGS = {
     "whole numbers as text": ([str(i % 17) for i in range(100)], Meaning.NUMBER),
     "numbers with exponents": ([f"{i}e-3" for i in range(100)], Meaning.NUMBER),
     "numbers with a few holes": ([str(i * 1.5) if i % 20 else "n/a" for i in range(100)], Meaning.NUMBER),
+    "numbers with holes of a database": ([str(i * 1.5) if i % 3 else "\\N" for i in range(100)], Meaning.NUMBER),
     "numbers with a few words": ([str(i * 1.5) if i % 30 else "unknown" for i in range(100)], Meaning.NUMBER),
     "numbers with spaces": ([f" {i * 3} " for i in range(100)], Meaning.NUMBER),
     "0 and 1": (["0", "1"] * 50, Meaning.NUMBER),
@@ -42,6 +43,8 @@ MEANINGS = {
     "row numbers, shuffled": (list(np.random.default_rng(0).permutation(100)), Meaning.IGNORED),
     "leading zeros": ([f"{i % 40:04d}" for i in range(100)], Meaning.CATEGORY),
     "leading zeros, each once": ([f"{i * 7:05d}" for i in range(100)], Meaning.IGNORED),
+    "measured with leading zeros": ([f"{i * 1.37:08.2f}" for i in range(100)], Meaning.NUMBER),
+    "codes with underscores": ([f"{i % 9 + 1}_{i % 4}" for i in range(100)], Meaning.CATEGORY),
     "one value": (["a"] * 50, Meaning.IGNORED),
     "one number": ([1.0] * 50, Meaning.IGNORED),
     "one value with holes": (["a", None] * 25, Meaning.CATEGORY),
@@ -58,6 +61,8 @@ MEANINGS = {
     "surnames": (["".join(RNG.choice("abcdefgh") for _ in range(7)) for _ in range(100)], Meaning.TEXT),
     "Chinese": (["".join(RNG.choice(HAN) for _ in range(12)) for _ in range(60)], Meaning.TEXT),
     "Chinese categories": ([RNG.choice(["北京", "上海", "广州"]) for _ in range(60)], Meaning.CATEGORY),
+    "Chinese with digits": ([f"小米手机{i % 40}黑色内存{i * 3}大屏幕很好用" for i in range(60)], Meaning.TEXT),
+    "Thai with digits": ([f"โทรศัพท์มือถือ{i}สีดำหน่วยความจำ{i * 7}" for i in range(60)], Meaning.TEXT),
     "Thai": (["".join(RNG.choice("กขคงจฉชซฌญ") for _ in range(20)) for _ in range(60)], Meaning.TEXT),
     "uuids": ([f"{RNG.getrandbits(128):032x}" for _ in range(60)], Meaning.IGNORED),
     "order numbers": ([f"ORD-{i * 37 % 1000:03d}-{i}" for i in range(60)], Meaning.IGNORED),
@@ -116,12 +121,16 @@ TASKS = {
     "few whole numbers with few rows": ([str(i % 7) for i in range(60)], "regression", ()),
     "21 whole numbers": ([i % 21 for i in range(2100)], "regression", ()),
     "20 whole numbers": ([i % 20 for i in range(200)], "multiclass", tuple(str(i) for i in range(20))),
+    "fixed width numbers": ([f"{i * 1.37:08.2f}" for i in range(60)], "regression", ()),
+    "codes with underscores": (["1_2", "1_3", "2_1"] * 20, "multiclass", ("1_2", "1_3", "2_1")),
     "floats": ([i / 7 for i in range(60)], "regression", ()),
     "few floats": ([0.5, 1.5] * 40, "regression", ()),
     "digits with leading zeros": (["0012", "0013"] * 20, "binary", ("0012", "0013")),
     "booleans": ([True, False] * 20, "binary", ("False", "True")),
     "lists": (['["a", "b"]', "[]", '["c"]'] * 20, "multilabel", ("a", "b", "c")),
     "Python lists": (["['a', 'b']", "[]", "['c']"] * 20, "multilabel", ("a", "b", "c")),
+    "Python lists with apostrophes": (["[\"it's\", 'b']", "['b']"] * 20, "multilabel", ("b", "it's")),
+    "0 and 1 in few rows": ([0, 1] * 7, "binary", ("0", "1")),
     "lists of numbers": (["[10, 2]", "[2]"] * 20, "multilabel", ("2", "10")),
     "labels with holes": (["a", "b", None, "", "nan"] * 10, "binary", ("a", "b")),
     "a class called None": (["None", "Some"] * 10, "binary", ("None", "Some")),
@@ -132,6 +141,15 @@ TASKS = {
 def test_the_target_gives_the_task_and_the_classes(name: str):
     label, expected, classes = TASKS[name]
     assert task(list(label)) == (expected, classes)
+
+
+@pytest.mark.parametrize("rare", ["1", '["b"]'])
+def test_a_class_that_a_sample_of_a_large_table_lacks_is_found(rare: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("thrifty.data.target._SAMPLE_ROWS", 50)
+    usual = '["a"]' if rare[0] == "[" else "0"
+    cells = [usual] * 1000
+    cells[1] = rare
+    assert task(cells) == ("multilabel" if rare[0] == "[" else "binary", ("a", "b") if rare[0] == "[" else ("0", "1"))
 
 
 def test_a_person_can_overrule_the_target():
@@ -193,6 +211,24 @@ def test_a_large_table_is_judged_by_a_sample(rows: Callable[..., list[dict[str, 
     cells = [phrase(6) for _ in range(300)] * 100
     found = infer_columns(Table(pa.table({"t": cells, "n": np.arange(30_000) ** 2})), ["t", "n"], {})
     assert [c.meaning for c in found] == [Meaning.CATEGORY, Meaning.NUMBER]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_row_numbers_of_a_large_table_are_no_number_to_learn_from(as_text: bool):
+    counted = np.arange(1, 50_001)
+    squares, again = counted**2, np.concatenate([counted[:-1], [1]])
+    table = pa.table({"counted": counted, "squares": squares, "again": again})
+    if as_text:
+        table = table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
+    found = infer_columns(Table(table), table.column_names, {})
+    assert [c.meaning for c in found] == [Meaning.IGNORED, Meaning.NUMBER, Meaning.NUMBER]
+
+
+@pytest.mark.parametrize("usual", [None, "no"])
+def test_a_column_whose_other_values_are_rare_has_not_one_value_only(usual: str | None):
+    cells: list[str | None] = [usual] * 60_000
+    cells[1], cells[2] = "yes", "perhaps"
+    assert infer_columns(Table(pa.table({"x": cells})), ["x"], {})[0].meaning is Meaning.CATEGORY
 
 
 NEAR_THE_LARGEST = [2**62 + 7 * i for i in range(60)]

@@ -158,6 +158,26 @@ def test_parts_may_lie_in_other_places(
     assert dataset.origin(int(dataset.splits.test_rows[3])) == (f"{test}/t.csv", 4)
 
 
+def test_a_test_part_without_any_label_is_passed_over_and_noted(go: Callable[..., Prepared], rows: Rows, write: Write):
+    data = rows(100)
+    bare = [{name: cell for name, cell in row.items() if name != "label"} for row in data[:40]]
+    made = go(write({"train.csv": as_csv(data), "test.csv": as_csv(bare)}))
+    assert len(made.dataset) == len(made.dataset.splits.development_rows) == 100
+    assert "the test part has no 'label'" in made.findings.of("reading")[0].message
+    assert made.dataset.origin_text(99) == "row 100 of train.csv"
+
+
+def test_paths_may_have_blanks_around_them_and_blank_ones_are_missing(
+    go: Callable[..., Prepared], write: Write, png: Callable[..., bytes]
+):
+    files = {f"{i}.png": png(i) for i in range(30)}
+    lines = [f" {i}.png ,{'pq'[i % 2]}" if i % 3 else f"  ,{'pq'[i % 2]}" for i in range(30)]
+    root = write({**files, "t.csv": "\n".join(["image,label", *lines]).encode()})
+    made = go(root / "t.csv")
+    assert not made.findings.bad_rows
+    assert made.dataset.columns(np.array([0, 1])) == {"image": [None, str(root / "1.png")]}
+
+
 def test_a_test_folder_beside_a_train_folder(go: Callable[..., Prepared], write: Write, png: Callable[..., bytes]):
     train = write({f"{c}/{i}.png": png(seed(c, i)) for c in "xy" for i in range(30)})
     test = write({f"{c}/{i}.png": png(seed(c, i) + 500_000) for c in "xyz" for i in range(5)})
@@ -183,6 +203,17 @@ def test_equal_rows_are_never_on_two_sides(go: Callable[..., Prepared], rows: Ro
     assert (part == part[:, :1]).all()
 
 
+def test_rows_of_few_values_are_tested_on_values_that_were_learnt(go: Callable[..., Prepared]):
+    values = np.random.default_rng(0).integers(0, 12, (1500, 2)).tolist()
+    made = go([{"a": f"a{one}", "b": f"b{other}", "label": f"c{(one * other) % 2}"} for one, other in values])
+    splits = made.dataset.splits
+    learnt = {tuple(values[row]) for row in splits.development_rows}
+    assert len(splits.test_rows) == 150
+    assert np.mean([tuple(values[row]) in learnt for row in splits.test_rows]) > 0.9
+    assert "by chance" in made.findings.of("duplicates")[0].message
+    assert not made.findings.of("leak")
+
+
 def test_groups_and_times_and_weights_are_kept(go: Callable[..., Prepared], rows: Rows):
     data = [
         {**row, "who": f"p{i % 37}", "w": 1 + i % 3, "at": f"2020-{1 + i % 12:02d}-01"}
@@ -200,6 +231,32 @@ def test_groups_and_times_and_weights_are_kept(go: Callable[..., Prepared], rows
     by_time = go(data, time="at").dataset
     at = np.array([int(row["at"][5:7]) for row in data])
     assert at[by_time.splits.train_rows].max() < at[by_time.splits.validation_rows].min()
+
+
+def test_rows_without_a_group_share_none_and_groups_of_a_validation_part_are_looked_at(
+    go: Callable[..., Prepared], rows: Rows
+):
+    def of(name: str, first: int, num: int) -> list[dict[str, Any]]:
+        return [{**row, "who": f"{name}{i // 4}" if i % 2 else " "} for i, row in enumerate(rows(num, seed=first))]
+
+    assert not go(of("p", 1, 80), test=of("q", 2, 40), group="who").findings.of("leak")
+    found = go(of("p", 1, 80), test=of("p", 2, 40), validation=of("p", 3, 20), group="who").findings.of("leak")
+    assert [(item.rows, item.message.split(" belong")[0]) for item in found] == [
+        (20, "20 test rows"),
+        (10, "10 validation rows"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("meaning", "error", "said"),
+    [("number", UsageError, "bytes"), ("timestamp", UsageError, "bytes"), ("text", DataError, "not UTF-8")],
+)
+def test_a_meaning_that_bytes_cannot_have_is_an_error(
+    meaning: str, error: type[Exception], said: str, go: Callable[..., Prepared], rows: Rows
+):
+    data = [{**row, "raw": bytes([200, i])} for i, row in enumerate(rows(40))]
+    with pytest.raises(error, match=said):
+        go(data, overrides={"raw": meaning})
 
 
 def test_weights_that_are_none_are_bad_rows(go: Callable[..., Prepared], rows: Rows):
@@ -350,10 +407,13 @@ def test_reading_a_file_by_streaming_gives_what_reading_it_at_once_gives(
     from thrifty.data.formats import large
 
     data = as_csv([{**row, "n": i} for i, row in enumerate(rows(800))])
-    for broken in (data, data.replace(b"\n", b"\nbroken\n", 3), data + '9,ü,"x\ny",c1,5\n'.encode()):
-        root = write({"t.csv": broken})
+    commas = data.replace(b",", b";").replace(b".", b",")
+    broken = (data.replace(b"\n", b"\nbroken\n", 3), data + '9,ü,"x\ny",c1,5\n'.encode(), commas + b"\n1,5;p;x;c1;5\n")
+    for content in (data, commas, *broken):
+        root = write({"t.csv": content})
         monkeypatch.setattr(large, "LARGE_BYTES", 1 << 40)
         at_once = go(root / "t.csv")
+        assert at_once.dataset.schema.inputs["size"] is Meaning.NUMBER
         monkeypatch.setattr(large, "LARGE_BYTES", 1)
         streamed = go(root / "t.csv")
         assert streamed.dataset.columns() == at_once.dataset.columns()
@@ -379,7 +439,8 @@ def test_a_sample_of_a_large_file_is_spread_over_it(
 def test_groups_are_kept_where_equal_rows_would_join_them_all(tmp_path: Path):
     notes = ["it was late", "it was broken", "it was fine and came early"]
     rows = [
-        {"who": f"p{i % 4}", "note": notes[i % 3], "size": i % 7, "y": "ab"[i % 2]} for i in range(240)
+        {"who": f"p{i % 4}", "note": notes[i // 4 % 3], "size": (i // 4) ** 1.5, "y": "ab"[i // 4 % 2]}
+        for i in range(240)
     ]  # many rows of different people are the same
     found = prepare(rows, "y", folder=tmp_path / "data", options=Options(group="who"))
     assert any("groups are kept" in item.message for item in found.findings.of("leak"))
@@ -409,6 +470,14 @@ def test_infinite_cells_are_missing_and_noted(
         made, "column"
     )
     assert len(made.findings.of("column")) == 1 + len(junk)
+
+
+def test_times_that_cannot_be_read_are_noted(go: Callable[..., Prepared], rows: Rows):
+    data = [{**row, "at": f"2020-01-{1 + i % 28:02}", "words": f"word {i}"} for i, row in enumerate(rows(60))]
+    data[7]["at"], data[8]["at"], data[9]["at"] = "soon", None, "n/a"
+    expected = "1 cell of 'at' can be read as no point in time and counts as missing"
+    assert said(go(data), "column") == expected
+    assert "60 cells of 'words'" in said(go(data, overrides={"words": "timestamp"}), "column")
 
 
 def test_labels_far_from_all_others_are_kept_and_noted(go: Callable[..., Prepared], rows: Rows, write: Write):

@@ -93,6 +93,35 @@ def test_a_source_that_is_not_there_is_an_error(tmp_path: Path):
             read(tmp_path / source, tmp_path)
 
 
+def test_large_whole_numbers_and_floats_of_several_files_are_joined(write: Write, tmp_path: Path):
+    root = write({})
+    pa.parquet.write_table(pa.table({"id": [2**60 + 1, 3]}), root / "a.parquet")
+    pa.parquet.write_table(pa.table({"id": [1.0, None]}), root / "b.parquet")
+    assert read(root / "*.parquet", tmp_path).table.columns() == {"id": [float(2**60), 3.0, 1.0, None]}
+
+
+@pytest.mark.parametrize("ending", ["zip", "csv.gz", "arrow.gz"])
+def test_packed_files_of_one_name_in_several_folders_are_all_read(
+    ending: str, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("thrifty.data.formats.large.LARGE_BYTES", 1)
+    files = {}
+    for name in "pq":
+        out = io.BytesIO()
+        if ending == "zip":
+            with zipfile.ZipFile(out, "w") as packed:
+                packed.writestr("t.csv", f"a\n{name}\n{name}\n")
+        elif ending == "csv.gz":
+            out.write(gzip.compress(f"a\n{name}\n{name}\n".encode()))
+        else:
+            plain = io.BytesIO()
+            pa.feather.write_feather(pa.table({"a": [name] * 2}), plain, compression="uncompressed")
+            out.write(gzip.compress(plain.getvalue()))
+        files[f"{name}/part.{ending}"] = out.getvalue()
+    root = write(files)
+    assert read(str(root / f"*/part.{ending}"), tmp_path).table.columns() == {"a": ["p", "p", "q", "q"]}
+
+
 def test_a_glob_is_one_table_and_rows_know_their_files(write: Write, tmp_path: Path):
     root = write({"p1.csv": b"a,b\n1,2\n3\n4,5\n", "p2.csv": b"b,a\n7,6\n"})
     found = read(f"{root}/p*.csv", tmp_path)
@@ -184,12 +213,14 @@ def test_a_damaged_image_in_a_zip_keeps_its_place(write: Write, tmp_path: Path, 
 
 
 def test_rows_to_predict_on_keep_their_places(write: Write, tmp_path: Path):
-    root = write({"p.csv": b"z,img,b\n1,q.png,x\nragged\n2,/abs.png,y\n3,,\xff\xff\n" + b"4,w.png,v\n" * 40})
+    root = write(
+        {"p.csv": b"z,img,b\n1,q.png,x\nragged\n2,/abs.png,y\n3,,\xff\xff\n" + "4,w.png,v\n4,,ü\n".encode() * 20}
+    )
     found = read_rows(root / "p.csv", {"b": Meaning.TEXT, "img": Meaning.IMAGE}, tmp_path)
     assert found.num_rows == 44
     assert set(found.errors) == {1, 3}
     assert found.columns(0, 4) == {"b": ["x", None, "y", None], "img": [f"{root}/q.png", None, "/abs.png", None]}
-    assert found.columns(3, 6)["b"] == [None, "v", "v"]
+    assert found.columns(3, 6)["b"] == [None, "v", "ü"]
     assert len(found.columns()["b"]) == 44
 
 
@@ -218,6 +249,11 @@ def test_a_broken_json_line_costs_one_row(write: Write, tmp_path: Path):
     assert found.table.arrow.to_pydict() == {"a": [1.0, 2.5], "b": ["[1, 2]", None], "c": [None, '{"d": 1}']}
     assert [bad.row for bad in found.bad_rows] == [2, 3]
     assert found.table.origin(1)[1] == 4
+
+
+def test_a_name_in_json_that_is_no_unicode_is_read_with_a_mark(write: Write, tmp_path: Path):
+    root = write({"a.jsonl": b'{"a\\ud800": 1}\n' * 3})
+    assert read(root / "a.jsonl", tmp_path).table.columns() == {"a?": [1, 1, 1]}
 
 
 def test_json_cells_of_several_types_become_text(write: Write, tmp_path: Path):

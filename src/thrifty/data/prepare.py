@@ -24,15 +24,14 @@ from thrifty.data.infer import infer
 from thrifty.data.read import PART_CODES, Read, read, refuse_ambiguous, with_absolute_paths
 from thrifty.data.roles import BAD_WEIGHT, groups_of, weights_of
 from thrifty.data.split import ASIDE, TEST, TRAIN, VALIDATION, Splits, Wishes, split, strata_of
-from thrifty.data.table import BadRow, Cells, Table, concatenated, file_names, said_of
+from thrifty.data.table import BadRow, Cells, Table, concatenated, file_names, said_of, taken
 from thrifty.data.target import MIN_ROWS, Labels, infer_target, read_labels
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 READING_SHARE = 0.35  # of the time that preparing may take
-
-
+_LEARNT = ((TEST, "test", (TRAIN, VALIDATION)), (VALIDATION, "validation", (TRAIN,)))  # parts, and those learnt from
 MOST_JOINED = 0.5  # of the groups must stay apart when equal rows join some
 
 
@@ -133,8 +132,9 @@ class _Work:
     def run(self, source: Any, target: str | None, test: Any, validation: Any, bad_rows_file: Path) -> Prepared:
         reads = self._read_all(source, test, validation)
         target = _target_name(reads[0][1], target)
+        reads[0] = ("train", self._labelled_parts(reads[0][1], target))
         self._note_renamed(reads, target)
-        table, given, source_of = _joined(reads, target)
+        table, given, source_of = _joined(reads)
         learn = np.flatnonzero(given != TEST)
         options = self.options
         inferred_on = table if len(learn) == len(table) else table.take(learn)
@@ -153,7 +153,7 @@ class _Work:
         groups = None if options.group is None else groups_of(table, options.group)
         splits, duplicates = self._split(arrow, table, schema, labels.values, given, prints, groups)
         self.items += notes.of_target(table, schema, labels.values, splits)
-        self._look(arrow, table, schema, labels.values, splits, duplicates, reads)
+        self._look(arrow, schema, labels.values, splits, duplicates, groups)
         fingerprints = {
             name: column_fingerprint(arrow.column(name), meaning in MEDIA) for name, meaning in schema.inputs.items()
         }
@@ -189,6 +189,19 @@ class _Work:
             reads.append((part, found))
         return reads
 
+    def _labelled_parts(self, found: Read, target: str) -> Read:
+        """What was read without its test and validation parts that have no label at all, which are noted."""
+        for code, name in ((TEST, "test"), (VALIDATION, "validation")):
+            if found.parts is None or not (found.parts == code).any():
+                continue
+            labels = found.table.arrow.column(target)
+            if taken(labels, np.flatnonzero(found.parts == code)).null_count == (found.parts == code).sum():
+                rest = np.flatnonzero(found.parts != code)
+                found = replace(found, table=found.table.take(rest), parts=found.parts[rest])
+                said = f"the {name} part has no {target!r} and is passed over; `thrifty predict` gives its predictions"
+                self.note("reading", said, target)
+        return found
+
     def _note_renamed(self, reads: list[tuple[str, Read]], target: str) -> None:
         """Notes columns whose name came again. Raises DataError where it is not clear which one was asked for."""
         options = self.options
@@ -207,7 +220,7 @@ class _Work:
 
     def _write_typed(self, table: Table, schema: Schema) -> pa.Table:
         arrow, lost = typed.write(self.folder / "table.arrow", table.arrow, schema, table.root)
-        self.items += notes.of_lost_cells(table, lost)
+        self.items += notes.of_lost_cells(table, lost) + notes.of_unread_times(arrow, schema)
         return arrow
 
     def _check_media(
@@ -249,7 +262,8 @@ class _Work:
             said = f"only {int(good.sum())} rows can be read; at least {MIN_ROWS} are needed{_why(reasons)}"
             raise DataError(said_of(table, said))
         override = (self.options.overrides or {}).get(schema.target)
-        found = infer_target(table.take(np.flatnonzero(good)), schema.target, Meaning(override) if override else None)
+        alone = replace(table, arrow=table.arrow.select([schema.target])).take(np.flatnonzero(good))
+        found = infer_target(alone, schema.target, Meaning(override) if override else None)
         return replace(schema, task=found.task, classes=found.classes, target_reason=found.reason)
 
     def _weights(self, table: Table, reasons: dict[int, tuple[str, str]]) -> np.ndarray | None:
@@ -351,23 +365,18 @@ class _Work:
     def _look(
         self,
         arrow: pa.Table,
-        table: Table,
         schema: Schema,
         targets: np.ndarray,
         splits: Splits,
         duplicates: checks.Duplicates | None,
-        reads: list[tuple[str, Read]],
+        groups: np.ndarray | None,
     ) -> None:
         """Notes duplicates, contradictions, leaks, columns that give the target away, and rare classes."""
         usable = splits.part != ASIDE
         if duplicates is not None:
             self._note_duplicates(duplicates, schema, targets, splits, usable)
-        if self.options.group is not None:
-            groups = checks.column_keys(table.arrow.column(self.options.group))
-            shared = checks.leaks(groups, splits.part, TEST, (TRAIN, VALIDATION))
-            if shared:
-                said = f"{counted(shared, 'test row belongs', 'test rows belong')} to groups that are also trained on"
-                self.note("leak", said, self.options.group, shared)
+        if groups is not None:
+            self._note_shared_groups(groups, splits)
         if not self.deadline.over():
             learnt = splits.development_rows
             if duplicates is not None:  # copies would be told from each other
@@ -387,6 +396,13 @@ class _Work:
                 said = f"{counted(len(rare), 'class has', 'classes have')} fewer than 10 rows to learn from: {shown}"
                 self.note("classes", said, schema.target, int(counts[counts < 10].sum()))
 
+    def _note_shared_groups(self, groups: np.ndarray, splits: Splits) -> None:
+        for part, name, learnt in _LEARNT:
+            shared = checks.leaks(groups, splits.part, part, learnt)
+            if shared:
+                rows = counted(shared, f"{name} row belongs", f"{name} rows belong")
+                self.note("leak", f"{rows} to groups that are also trained on", self.options.group or "", shared)
+
     def _note_duplicates(
         self, duplicates: checks.Duplicates, schema: Schema, targets: np.ndarray, splits: Splits, usable: np.ndarray
     ) -> None:
@@ -397,7 +413,9 @@ class _Work:
             said.append(f"{alike} nearly equal to an earlier one, or the same in an image, a sound or a text")
         if said:
             kept = "; they stay in one part"
-            if duplicates.repeated:
+            if duplicates.by_chance:
+                kept = ", which so few different values bring about by chance; they are split like other rows"
+            elif duplicates.repeated:
                 kept += f", but for {duplicates.repeated:,} that come again too often"
             self.note("duplicates", " and ".join(said) + kept, rows=equal + near)
         against = checks.conflicts(duplicates.equal, targets, schema.task, usable)
@@ -407,7 +425,7 @@ class _Work:
                 f"{counted(against, 'row has', 'rows have')} the inputs of others, but another label",
                 rows=against,
             )
-        for part, name, learnt in ((TEST, "test", (TRAIN, VALIDATION)), (VALIDATION, "validation", (TRAIN,))):
+        for part, name, learnt in _LEARNT:
             leaked = checks.leaks(duplicates.clusters, splits.part, part, learnt)
             if leaked:
                 total = int((splits.part == part).sum())
@@ -445,7 +463,7 @@ def _target_name(found: Read, target: str | None) -> str:
     return target
 
 
-def _joined(reads: list[tuple[str, Read]], target: str) -> tuple[Table, np.ndarray, np.ndarray]:
+def _joined(reads: list[tuple[str, Read]]) -> tuple[Table, np.ndarray, np.ndarray]:
     """All rows in one table, the part that each is given for (0: to be split), and the source that each is from."""
     main = reads[0][1]
     for part, found in reads[1:]:
@@ -459,7 +477,6 @@ def _joined(reads: list[tuple[str, Read]], target: str) -> tuple[Table, np.ndarr
         tables.append(table if len(reads) == 1 else with_absolute_paths(table, force=table.file_column))
         codes = found.parts if part == "train" and found.parts is not None else None
         parts.append(np.full(len(table), PART_CODES[part], np.int8) if codes is None else codes.copy())
-    del target
     source_of = np.repeat(np.arange(len(reads)), [len(table) for table in tables])
     return concatenated(tables), np.concatenate(parts).astype(np.int8), source_of
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from thrifty.data import checks, typed
-from thrifty.data.table import Table
+from thrifty.data.codes import dense
+from thrifty.data.encode.values import is_missing
+from thrifty.data.table import Table, plain
 
 BAD_WEIGHT = "the weight is missing, negative, infinite or no number"
 
@@ -20,6 +22,6 @@ def weights_of(table: Table, name: str) -> tuple[np.ndarray, np.ndarray]:
 def groups_of(table: Table, name: str) -> np.ndarray:
     """Codes int64 [N] of the rows that the column puts together; a row without a group is one of its own."""
     column = table.arrow.column(name)
-    codes = np.unique(checks.column_keys(column), return_inverse=True)[1]
-    codes[np.asarray(column.is_null().to_numpy(), bool)] = -1
+    codes = dense(checks.column_keys(column))
+    codes[[is_missing(value) for value in plain(column)]] = -1
     return checks.components(len(table), *checks.links(codes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
@@ -15,7 +16,7 @@ import numpy as np
 from thrifty.core.errors import DataError, UsageError
 from thrifty.data.column import Meaning, Task
 from thrifty.data.encode.encoder import UnreadableError
-from thrifty.data.encode.number import LARGEST, parse_number
+from thrifty.data.encode.number import LARGEST, LEADING_ZERO, as_float, parse_number
 from thrifty.data.table import Table, plain, said_of, taken
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ _NUMBER_AS_TEXT = re.compile(
     r"\s*(?:[%\u2030$\u20ac\u00a3\u00a5\u20b9]|USD|EUR|GBP|CHF|JPY)?\s*\)?\s*"
 )
 WRITTEN_SHARE = 0.9  # of a column's texts that look like numbers, so that it is said to hold numbers as text
-_MISSING_LABELS = frozenset(("nan", "null", "n/a", "#n/a", "<na>", "nat"))
+_WITHOUT_COMMA = re.compile(r"""['"]\s+['"]""")
+_MISSING_LABELS = frozenset(("nan", "null", "n/a", "#n/a", "<na>", "nat", "\\n"))
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ def infer_target(table: Table, name: str, override: Meaning | None = None) -> Ta
     if len(present) < MIN_ROWS:
         rows = "is 1 row" if len(present) == 1 else f"are {len(present)} rows"
         raise DataError(said_of(table, f"there {rows} with a label; at least {MIN_ROWS} are needed"))
+    if column is not whole and len(known := set(present)) <= len(present) / 2:
+        every = label_cells(pc.unique(whole), table.json)
+        present += [cell for cell in every if cell is not None and cell not in known]  # which the sample lacks
     if override is None and (labels := _label_lists(present)) is not None:
         return _multilabel(name, labels)
     if pa.types.is_timestamp(column.type) and override is None:
@@ -77,14 +82,13 @@ def infer_target(table: Table, name: str, override: Meaning | None = None) -> Ta
         found = _number_or_class(name, numbers, override)
         if found is not None:
             return found
-    every = label_cells(pc.unique(whole), table.json) if whole is not column else present
-    return _classes(name, present, {cell for cell in every if cell is not None}, override)
+    return _classes(name, present, override)
 
 
 def _numbers(present: Sequence[str]) -> np.ndarray | None:
     """The labels as numbers when at least 95 % of them are; texts like 007 are no numbers."""
     distinct = set(present)
-    if any(len(t) > 1 and t.lstrip("+-")[:1] == "0" and t.lstrip("+-")[1:2].isdigit() for t in distinct):
+    if any(LEADING_ZERO.fullmatch(text) for text in distinct):
         return None
     values = {text: _number(text) for text in distinct}
     array = np.array([values[text] for text in present])
@@ -110,7 +114,7 @@ def _number_or_class(name: str, numbers: np.ndarray, override: Meaning | None) -
         return Target(Task.REGRESSION, (), "a number, as you set it")
     if not (distinct == np.floor(distinct)).all():
         return Target(Task.REGRESSION, (), "numbers that are not whole")
-    if len(distinct) <= MAX_WHOLE_VALUES and each >= MIN_ROWS_PER_WHOLE_VALUE:
+    if len(distinct) == 2 or (len(distinct) <= MAX_WHOLE_VALUES and each >= MIN_ROWS_PER_WHOLE_VALUE):
         return None
     few = f"{len(distinct):,} whole numbers"
     return Target(
@@ -118,8 +122,8 @@ def _number_or_class(name: str, numbers: np.ndarray, override: Meaning | None) -
     )
 
 
-def _classes(name: str, present: Sequence[str], every: set[str], override: Meaning | None) -> Target:
-    classes = ordered(every)
+def _classes(name: str, present: Sequence[str], override: Meaning | None) -> Target:
+    classes = ordered(set(present))
     if len(classes) == 1:
         raise DataError(f"the target {name!r} has one class only ({classes[0]!r}); there is nothing to tell apart")
     if len(classes) > len(present) / 2:
@@ -142,7 +146,7 @@ def _classes(name: str, present: Sequence[str], every: set[str], override: Meani
 def ordered(classes: set[str]) -> tuple[str, ...]:
     """Classes in the order of their codes: by number when all are numbers, else by text."""
     try:
-        return tuple(sorted(classes, key=lambda text: (float(text), text)))
+        return tuple(sorted(classes, key=lambda text: (as_float(text), text)))
     except ValueError:
         return tuple(sorted(classes))
 
@@ -191,12 +195,14 @@ def label_list(text: str) -> list[str] | None:
     """The labels in a cell that is a JSON list (or a Python one); None when it is no list of plain values."""
     try:
         value = json.loads(text)
-    except ValueError:
-        try:
-            value = json.loads(text.replace("'", '"'))
-        except ValueError:
+    except (ValueError, RecursionError):
+        if _WITHOUT_COMMA.search(text):  # Python joins such texts to one
             return None
-    if not isinstance(value, list) or any(isinstance(item, (list, dict)) for item in value):
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return None
+    if not isinstance(value, list) or not all(isinstance(item, (str, int, float, type(None))) for item in value):
         return None
     return [item if isinstance(item, str) else json.dumps(item) for item in value if item is not None]
 
@@ -252,7 +258,7 @@ def _read_number(labels: Labels, row: int, cell: str, known: dict[str, float | i
 
 def _why_no_label(cell: str) -> str:
     try:
-        value = float(cell)
+        value = as_float(cell)
     except ValueError:
         return "is not a number"
     if math.isnan(value):
@@ -287,7 +293,7 @@ def alike(classes: Sequence[str]) -> list[tuple[str, ...]]:
     found: dict[object, list[str]] = defaultdict(list)
     for text in classes:
         try:
-            found[float(text)].append(text)
+            found[as_float(text)].append(text)
         except ValueError:
             found[" ".join(text.split()).casefold()].append(text)
     return [tuple(group) for group in found.values() if len(group) > 1]
@@ -313,7 +319,7 @@ def _canonical(text: str) -> str:
     if text in ("True", "False", "TRUE", "FALSE"):
         return text.lower()
     try:
-        value = float(text)
+        value = as_float(text)
     except ValueError:
         return text
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from thrifty.core.errors import DataError
 from thrifty.data.column import MEDIA, Meaning, Schema
 from thrifty.data.encode.encoder import UnreadableError
-from thrifty.data.encode.number import parse_number
+from thrifty.data.encode.number import as_float, parse_number
 from thrifty.data.encode.timestamp import find_format, parse_timestamp
 from thrifty.data.formats import arrow_file
 from thrifty.data.read import resolved
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _TIMES_SHARE = 0.5  # of the texts in a column that is named as the time, to be points in time
+_SAMPLE = 2000
 _EPOCH = np.datetime64("1970-01-01T00:00:00", "us")
 
 
@@ -81,7 +84,7 @@ def _finite(values: pa.ChunkedArray, junk: int) -> Numbers:
 def _read(cell: str | None) -> float | None:
     """A text as a number, infinite ones as they are; None when it is none."""
     try:
-        return float(cell) if cell is not None else float("nan")
+        return as_float(cell) if cell is not None else float("nan")
     except ValueError:
         pass
     try:
@@ -108,6 +111,27 @@ def _seconds_of(cell: str | None, form: str) -> float:
     except UnreadableError:
         return float("nan")
     return float("nan") if at is None else float((np.datetime64(at, "us") - _EPOCH) / np.timedelta64(1, "s"))
+
+
+def num_unread_times(column: pa.ChunkedArray) -> int:
+    """How many texts of a column of times are none; 0 where an even sample of them has no such text."""
+    import pyarrow as pa
+
+    if not pa.types.is_string(column.type):
+        return 0
+    cells = plain(column)
+    form = find_format(cells) or ""
+    if not any(_is_unread(cell, form) for cell in cells[:: max(1, len(cells) // _SAMPLE)]):
+        return 0
+    return sum(count for cell, count in Counter(cells).items() if _is_unread(cell, form))
+
+
+def _is_unread(cell: str | None, form: str) -> bool:
+    try:
+        parse_timestamp(cell, form)
+    except UnreadableError:
+        return True
+    return False
 
 
 def typed_schema(arrow: pa.Table, schema: Schema) -> pa.Schema:
@@ -143,10 +167,22 @@ def batches(arrow: pa.Table, schema: Schema, root: Path | None, lost: dict[str, 
             elif meaning in MEDIA and pa.types.is_string(column.type):
                 column = pa.chunked_array([pa.array(resolved(plain(column), root), pa.string())])
             elif column.type != wanted.type:
-                column = column.cast(wanted.type)
+                column = _as_text(column, name)
             whole = column.combine_chunks()
             arrays.append(pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole)
         yield pa.RecordBatch.from_arrays(arrays, schema=target)
+
+
+def _as_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        raise DataError(
+            f"the column {name!r} is set to be text, but holds bytes that are not UTF-8; set another meaning with "
+            f"--set schema.{name}=..."
+        ) from None
 
 
 def write(path: Path, arrow: pa.Table, schema: Schema, root: Path | None) -> tuple[pa.Table, dict[str, Lost]]:

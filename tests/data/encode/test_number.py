@@ -28,7 +28,9 @@ def test_a_cell_is_read_as_its_number(cell: object, value: float) -> None:
     assert parse_number(cell) == value
 
 
-@pytest.mark.parametrize("cell", [None, "", "  ", "NA", "n/a", "?", float("nan"), "null", np.float64("nan")])
+@pytest.mark.parametrize(
+    "cell", [None, "", "  ", "NA", "n/a", "?", "\\N", "#DIV/0!", float("nan"), "null", np.float64("nan")]
+)
 def test_a_missing_cell_is_not_a_number(cell: object) -> None:
     assert np.isnan(parse_number(cell))
 
@@ -45,6 +47,12 @@ def test_a_text_that_is_no_number_is_a_problem_and_counts_as_missing() -> None:
     arrays, problems = Number(("a", "b")).encode({"a": [1, "abc", 3], "b": ["x", None, datetime(2020, 1, 1)]})
     assert [(p.row, p.column) for p in problems] == [(1, "a"), (0, "b"), (2, "b")]
     np.testing.assert_array_equal(np.isnan(arrays["values"]), [[False, True], [True, True], [False, True]])
+
+
+def test_a_code_with_an_underscore_is_no_number_though_python_reads_one() -> None:
+    arrays, problems = Number(("a",)).encode({"a": ["1_2", "12"]})
+    assert [p.row for p in problems] == [0]
+    np.testing.assert_array_equal(arrays["values"], [[np.nan], [12]])
 
 
 @given(st.lists(st.tuples(KEPT, KEPT), min_size=1, max_size=12), st.sampled_from(["none", "standard", "quantile"]))

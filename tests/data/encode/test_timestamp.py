@@ -42,11 +42,19 @@ def test_what_is_no_moment_is_a_problem() -> None:
     [
         (["2024-01-02", "2023-12-31"], ""), (["31.12.2023", "01.02.2024"], "%d.%m.%Y"),
         (["12/31/2023", "01/02/2024"], "%m/%d/%Y"), (["31/12/2023", "01/02/2024"], "%d/%m/%Y"),
+        (["31-12-2023 10:00", "01-02-2024 09:30"], "%d-%m-%Y %H:%M"),
+        (["12/31/2023 1:05 PM", "01/02/2024 11:00 AM"], "%m/%d/%Y %I:%M %p"),
+        (["2023-12-31 10:00:00 UTC", "2024-01-02 11:00:00 UTC"], "%Y-%m-%d %H:%M:%S UTC"),
         (["hello", "world"], None), (["1", "2"], None), ([None, AT], ""),
     ],
 )  # fmt: skip
 def test_the_format_is_the_one_that_the_texts_have(texts: list, form: str | None) -> None:
     assert find_format(texts) == form
+
+
+@pytest.mark.parametrize("hole", [None, "NA"])
+def test_the_format_of_a_column_with_few_times_is_found(hole: str | None) -> None:
+    assert find_format(["31.12.2023" if row % 400 == 7 else hole for row in range(4000)]) == "%d.%m.%Y"
 
 
 def test_the_fields_are_those_of_the_calendar() -> None:

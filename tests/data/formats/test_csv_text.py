@@ -64,6 +64,22 @@ def test_decimal_commas_become_points_where_commas_do_not_separate():
     assert cells(b"x;y\n1,5;a\n2;b,c\n-3,25;d\n")["y"] == ["a", "b,c", "d"]
 
 
+def test_marks_of_missing_numbers_do_not_hide_decimal_commas():
+    assert cells(b"x;y\n1,5;a\nN/A;b\n\\N;c\n?;d\n2;e\n")["x"] == ["1.5", "N/A", "\\N", "?", "2"]
+    assert cells(b"x;y\n1,5;a\nabout 2,5;b\n")["x"] == ["1,5", "about 2,5"]
+
+
+@pytest.mark.parametrize("data", [b"x\ty\n1,234\ta\n980\tb\n12,500\tc\n", b"x;y\n1,234;a\n980;b\n"])
+def test_commas_between_thousands_are_no_decimal_commas(data: bytes):
+    assert cells(data)["x"][:2] == ["1,234", "980"]
+
+
+def test_commas_before_three_decimals_are_decimal_commas_where_other_numbers_tell():
+    assert cells(b"x\ty\n1,234\ta\n0,980\tb\n")["x"] == ["1.234", "0.980"]
+    assert cells(b"x;y\n1,234;a\n2,500;b\n")["x"] == ["1.234", "2.500"]
+    assert cells(b"x\ty\n1,234\ta\n1234\tb\n")["x"] == ["1.234", "1234"]
+
+
 def test_ragged_lines_are_bad_with_their_numbers_and_the_rest_is_kept():
     found = read(b"a,b,c\n1,2,3\n1,2\n4,5,6\n1,2,3,4\n7,8,9\n")
     assert found.arrow.to_pydict() == {"a": ["1", "4", "7"], "b": ["2", "5", "8"], "c": ["3", "6", "9"]}
@@ -102,15 +118,17 @@ def test_a_quote_inside_a_cell_is_a_character():
     assert cells(b'a\tb\n"5 wide\tx\n6\ty\n', Path("a.tsv")) == {"a": ['"5 wide', "6"], "b": ["x", "y"]}
 
 
-def test_a_few_lines_that_are_not_utf_8_are_bad():
-    found = read(b"a,b\n" + b"1,x\n" * 100 + b"2,f\xf6x\n" + b"3,y\n" * 10)
+def test_lines_that_are_not_utf_8_in_a_file_that_is_are_bad():
+    found = read(b"a,b\n" + b"1,x\n" * 99 + "1,ü\n".encode() + b"2,f\xf6x\n" + b"3,y\n" * 10)
     assert [(bad.row, "wrong encoding" in bad.reason) for bad in found.bad] == [(101, True)]
     assert found.arrow.num_rows == 110
 
 
-def test_a_file_with_many_such_lines_is_windows_1252():
-    found = read("a,b\n1,fünf\n2,x\n".encode("cp1252"))
-    assert found.arrow.to_pydict() == {"a": ["1", "2"], "b": ["fünf", "x"]}
+@pytest.mark.parametrize("num_plain", [1, 1000])
+def test_a_file_with_no_other_letters_than_such_is_windows_1252(num_plain: int):
+    found = read("a,b\n1,fünf\n".encode("cp1252") + b"2,x\n" * num_plain)
+    assert found.arrow.slice(0, 2).to_pydict() == {"a": ["1", "2"], "b": ["fünf", "x"]}
+    assert found.arrow.num_rows == 1 + num_plain
     assert "Windows-1252" in found.notes[0]
 
 

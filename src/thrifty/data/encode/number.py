@@ -4,8 +4,10 @@ Shapes: N rows, D numbers (one a column, then one a column that had missing valu
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from statistics import NormalDist
 from typing import Any, ClassVar, Self
 
@@ -15,7 +17,11 @@ from thrifty.data.encode.encoder import Arrays, Columns, Problem, State, Unreada
 from thrifty.data.encode.values import is_missing
 
 LARGEST = float(np.finfo(np.float32).max)
-MISSING_TEXTS = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "--", ".", "missing", "<na>", "#n/a"})
+MISSING_TEXTS = frozenset((
+    "", "na", "n/a", "n.a.", "nan", "null", "none", "?", "-", "--", ".", "missing", "<na>", "#n/a", "#na", "\\n",
+    "#div/0!", "#value!", "#num!", "#ref!",
+))  # fmt: skip
+LEADING_ZERO = re.compile(r"\s*[+-]?0\d+\s*")  # of codes, such as 007, but not of 007.5
 _WORDS = {"true": 1.0, "false": 0.0}
 _CLIP = 10.0  # standard deviations
 _FEW = 0.01  # of the values at each end, which may not set the scale
@@ -24,15 +30,22 @@ _MIN_ROWS_FOR_ENDS = 20
 _SCALES = ("none", "standard", "quantile")
 
 
+def as_float(text: str) -> float:
+    """Python's `float`, but for texts with underscores, such as 12_3, which are codes. Raises ValueError."""
+    if "_" in text:
+        raise ValueError(f"{text!r} has an underscore")
+    return float(text)
+
+
 def parse_number(value: Any) -> float:
-    """A cell as a number: NaN when it is missing (MISSING_TEXTS too) or infinite.
+    """A cell as a number, a duration in seconds: NaN when it is missing (MISSING_TEXTS too) or infinite.
 
     Raises UnreadableError for any other text.
     """
     if value is None:
         return float("nan")
     try:
-        number = float(value)
+        number = as_float(value) if isinstance(value, str) else float(value)
         return float("nan") if math.isinf(number) else number
     except (TypeError, ValueError, OverflowError):
         pass
@@ -43,6 +56,8 @@ def parse_number(value: Any) -> float:
         return float("nan")
     if text in _WORDS:
         return _WORDS[text]
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, int):  # larger than any float
         return float("nan")
     raise UnreadableError(f"{str(value)[:60]!r} is not a number")
@@ -52,6 +67,8 @@ def parse_numbers(values: Sequence[Any], column: str) -> tuple[np.ndarray, list[
     """A column as float64 [N] with NaN for what is missing, infinite or unreadable, within float32's range."""
     problems: list[Problem] = []
     try:
+        if any(type(value) is str and "_" in value for value in values):
+            raise ValueError
         parsed_N = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         parsed_N = np.full(len(values), np.nan)

@@ -12,12 +12,15 @@ import numpy as np
 
 from thrifty.data.encode.encoder import Arrays, Columns, Problem, State, UnreadableError
 from thrifty.data.encode.number import MISSING_TEXTS
+from thrifty.data.encode.sample import some_of
 from thrifty.data.encode.values import is_missing
 
 FORMATS = (
     "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y",
     "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y",
-    "%d-%m-%Y", "%b %d, %Y", "%d %b %Y", "%B %d, %Y", "%d %B %Y", "%a %b %d %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S %z",
+    "%d-%m-%Y %H:%M:%S", "%d-%m-%Y %H:%M", "%d-%m-%Y", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p",
+    "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S.%f UTC",
+    "%b %d, %Y", "%d %b %Y", "%B %d, %Y", "%d %B %Y", "%a %b %d %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S %z",
 )  # fmt: skip
 FIELDS = (
     "year", "month", "day", "weekday", "hour", "days_since_1970", "year_sin", "year_cos", "week_sin", "week_cos",
@@ -67,8 +70,8 @@ def find_format(values: Sequence[Any], sample: int = 200, share: float = 0.95) -
 
     A format fits when at least `share` of the texts that are not missing have it. Plain numbers do not count as ISO.
     """
-    step = max(1, len(values) // sample)
-    texts = [v.strip() for v in values[::step] if isinstance(v, str) and v.strip().lower() not in MISSING_TEXTS]
+    there = [v for v in values if isinstance(v, str) and v.strip().lower() not in MISSING_TEXTS]
+    texts = [v.strip() for v in some_of(there, sample)]
     if not texts:
         return ""
     best, best_count = None, share * len(texts) - 1e-9

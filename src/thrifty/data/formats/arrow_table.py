@@ -1,20 +1,22 @@
-"""Arrow tables from Parquet, Feather and memory, made flat: text, numbers, booleans, timestamps and bytes alone."""
+"""Arrow tables from Parquet, Feather and elsewhere, made flat: text, numbers, booleans, timestamps and bytes alone."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thrifty.core.errors import DataError
 from thrifty.data.formats import arrow_file
+from thrifty.data.formats.archive import unused
 from thrifty.data.formats.csv_text import renamed, unique_names
 from thrifty.data.formats.kind import head_of, mismatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_UTC = ("UTC", "Etc/UTC", "Z", "+00:00")  # for which no database of zones is asked
 _RENAMED = b"thrifty.renamed"  # in a schema's metadata: JSON of the columns whose name came again
 IN_MEMORY_BYTES = 256 << 20  # larger files go to an Arrow file in the workspace first
 
@@ -31,7 +33,7 @@ def read_parquet(path: Path, workspace: Path) -> pa.Table:
             if sum(groups) <= IN_MEMORY_BYTES:
                 return flat(_sound(file.read()))
             first = flat(pa.Table.from_batches([next(file.iter_batches(1))]))
-            target = workspace / f"{path.stem}.{len(list(workspace.glob('*.arrow')))}.arrow"
+            target = unused(workspace, f"{path.name}.arrow")
             parts = (
                 batch
                 for raw in file.iter_batches(arrow_file.BATCH_ROWS)
@@ -39,7 +41,7 @@ def read_parquet(path: Path, workspace: Path) -> pa.Table:
             )
             arrow_file.write(target, first.schema, parts)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise mismatch(path, f"a Parquet file that can be read ({_short(error)})", head_of(path)) from error
+        raise mismatch(path, f"a Parquet file that can be read ({in_brief(error)})", head_of(path)) from error
     return arrow_file.open_mapped(target)
 
 
@@ -58,7 +60,7 @@ def read_arrow(path: Path) -> pa.Table:
         with pa.memory_map(str(path)) as source:
             return flat(_sound(pa.ipc.open_stream(source).read_all()))
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise mismatch(path, f"an Arrow or Feather file that can be read ({_short(error)})", head) from error
+        raise mismatch(path, f"an Arrow or Feather file that can be read ({in_brief(error)})", head) from error
 
 
 def _sound(arrow: pa.Table) -> pa.Table:
@@ -67,7 +69,8 @@ def _sound(arrow: pa.Table) -> pa.Table:
     return arrow
 
 
-def _short(error: Exception) -> str:
+def in_brief(error: Exception) -> str:
+    """The first line of an error's text."""
     return str(error).strip().split("\n")[0][:160]
 
 
@@ -75,7 +78,7 @@ def flat(arrow: pa.Table) -> pa.Table:
     """The table with unique names and plain types: string, int64, float64, bool, timestamp[us], date32, binary.
 
     A struct of `bytes` and `path` (an image or sound of Hugging Face) becomes bytes, or the path; lists and other
-    structs become JSON text. `renamed_in` tells of names that came again.
+    structs become JSON text. Points in time keep the clock of their zone. `renamed_in` tells of names that came again.
     """
     import pyarrow as pa
 
@@ -104,10 +107,8 @@ def _flat_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     for test, cast in _casts():
         if test(kind):
             return column if column.type == cast else _cast(column, cast)
-    if types.is_timestamp(kind):
-        if kind.tz is not None:
-            column = column.cast(pa.timestamp(kind.unit, "UTC")).cast(pa.timestamp(kind.unit))
-        return column.cast(pa.timestamp("us"), safe=False)
+    if types.is_timestamp(kind) or types.is_date(kind):
+        return _times(column)
     if types.is_duration(kind):
         return _seconds(column)
     if types.is_time(kind) or types.is_interval(kind):
@@ -130,7 +131,6 @@ def _casts() -> list[tuple[Callable[[Any], bool], Any]]:
         (types.is_integer, pa.int64()),
         (types.is_floating, pa.float64()),
         (types.is_decimal, pa.float64()),
-        (types.is_date, pa.timestamp("us")),
         (types.is_binary, pa.binary()),
         (lambda kind: types.is_large_binary(kind) or types.is_binary_view(kind), pa.binary()),
         (types.is_fixed_size_binary, pa.binary()),
@@ -151,6 +151,22 @@ def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
 
     return pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+
+
+def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Points in time by the clock of their zone, as single values are read; those beyond the year 9999 are missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    zone = getattr(column.type, "tz", None)
+    if zone in _UTC:
+        column = column.cast(pa.timestamp(column.type.unit))
+    elif zone is not None:
+        column = pc.local_timestamp(column)
+    times = column.cast(pa.timestamp("us"), safe=False)
+    first, last = (pa.scalar(at, pa.timestamp("us")) for at in (datetime.min, datetime.max))
+    beyond = pc.or_(pc.less(times, first), pc.greater(times, last))
+    return pc.if_else(beyond, None, times) if pc.any(beyond).as_py() else times
 
 
 def _seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -186,53 +202,3 @@ def _as_text(column: pa.ChunkedArray, text: Callable[[Any], str]) -> pa.ChunkedA
 
 def _json_text(cell: Any) -> str:
     return json.dumps(cell, ensure_ascii=False, default=str)
-
-
-def from_interface(value: Any) -> pa.Table:
-    """A flat table from anything with Arrow's stream interface, and from pandas.
-
-    Raises DataError when it holds what Arrow cannot take.
-    """
-    import pyarrow as pa
-
-    try:
-        if isinstance(value, pa.Table):
-            return flat(value)
-        if isinstance(value, pa.RecordBatch):
-            return flat(pa.Table.from_batches([value]))
-        if isinstance(value, pa.RecordBatchReader):
-            return flat(value.read_all())
-        if type(value).__module__.split(".")[0] == "pandas":
-            return _from_pandas(value)
-        return flat(pa.table(value))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise DataError(f"the table in memory ({type(value).__name__}) cannot be read: {_short(error)}") from error
-
-
-def _from_pandas(frame: Any) -> pa.Table:
-    """A DataFrame's columns, one by one: those of mixed types become text."""
-    import pyarrow as pa
-
-    columns = []
-    for place in range(frame.shape[1]):
-        series = frame.iloc[:, place]
-        try:
-            column = pa.array(series, from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            column = pa.array(_mixed(series.tolist()))
-        columns.append(column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column]))
-    return flat(pa.table(columns, names=[str(name) for name in frame.columns]))
-
-
-def _mixed(cells: list[Any]) -> list[str | None]:
-    """Cells of several types as text, lists and arrays as JSON, missing ones as None."""
-    from thrifty.data.encode.values import is_missing
-
-    texts: list[str | None] = []
-    for cell in cells:
-        if is_missing(cell):
-            texts.append(None)
-            continue
-        value = cell.tolist() if hasattr(cell, "tolist") else cell
-        texts.append(_json_text(value) if isinstance(value, (list, tuple, dict)) else str(value))
-    return texts

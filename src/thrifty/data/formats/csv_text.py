@@ -18,17 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from thrifty.core.errors import DataError
+from thrifty.data.formats.decimal_commas import decimal_points
 from thrifty.data.formats.kind import described, mismatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 DELIMITERS = ",\t;|"
-MAX_LATIN_SHARE = 0.05  # of lines that are not UTF-8 before the whole file is taken for Windows-1252
 MAX_RECORD_LINES = 5_000
 _BATCH_ROWS = 50_000
-_DECIMAL_COMMA = r"^\s*[+-]?\d+,\d+([eE][+-]?\d+)?\s*$"
-_PLAIN_OR_COMMA = r"^\s*[+-]?\d+(,\d+)?([eE][+-]?\d+)?\s*$"
 
 
 @dataclass(frozen=True)
@@ -73,12 +71,12 @@ def read_csv(data: bytes, path: Path) -> Read:
     dialect = sniff(data[: 1 << 20], path)
     arrow = _fast(data, dialect)
     if arrow is not None:
-        return Read(decimal_points(arrow, dialect), [], notes, renamed=dialect.renamed)
+        return Read(decimal_points(arrow, dialect.delimiter), [], notes, renamed=dialect.renamed)
     read = Read(empty_table(dialect), [], notes, renamed=dialect.renamed)
     batches = list(careful(io.BytesIO(data), dialect, read))
     import pyarrow as pa
 
-    read.arrow = decimal_points(pa.Table.from_batches(batches, text_schema(dialect)), dialect)
+    read.arrow = decimal_points(pa.Table.from_batches(batches, text_schema(dialect)), dialect.delimiter)
     return read
 
 
@@ -243,7 +241,7 @@ def careful(file: BinaryIO, dialect: Dialect, read: Read) -> Iterator[pa.RecordB
     import pyarrow as pa
 
     file.seek(dialect.start)
-    latin = _is_latin(file, dialect)
+    latin = _is_latin(file)
     if latin:
         read.notes.append("the file is not UTF-8; it was read as Windows-1252 (Latin-1)")
     file.seek(dialect.start)
@@ -268,20 +266,19 @@ def _batch(rows: list[list[str]], schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _is_latin(file: BinaryIO, dialect: Dialect) -> bool:
-    """Whether the file as a whole is Windows-1252: many lines are not UTF-8, and none holds more than ASCII that is."""
-    total = invalid = 0
+def _is_latin(file: BinaryIO) -> bool:
+    """Whether the file is Windows-1252: some lines are not UTF-8, and none that holds more than ASCII is."""
+    invalid = False
     for line in file:
-        total += 1
         if line.isascii():
             continue
         try:
             line.decode("utf-8")
         except UnicodeDecodeError:
-            invalid += 1
+            invalid = True
             continue
         return False
-    return invalid > MAX_LATIN_SHARE * total
+    return invalid
 
 
 def _records(file: BinaryIO, dialect: Dialect, latin: bool) -> Iterator[list[str] | str]:
@@ -379,20 +376,3 @@ def _fitted(cells: list[str], width: int, line: int) -> list[str] | str:
         plural = "cell" if len(cells) == 1 else "cells"
         return f"line {line}: ragged: {len(cells)} {plural} where the header has {width}"
     return cells
-
-
-def decimal_points(arrow: pa.Table, dialect: Dialect) -> pa.Table:
-    """Gives points to columns whose every cell is a number, some with a decimal comma, in files not split by commas."""
-    import pyarrow.compute as pc
-
-    if dialect.delimiter == ",":
-        return arrow
-    for place, name in enumerate(arrow.column_names):
-        column = arrow.column(place)
-        sample = column.slice(0, 100).drop_null()
-        if not pc.all(pc.match_substring_regex(sample, _PLAIN_OR_COMMA)).as_py():
-            continue
-        commas = pc.any(pc.match_substring_regex(column, _DECIMAL_COMMA)).as_py()
-        if commas and pc.all(pc.match_substring_regex(column, _PLAIN_OR_COMMA)).as_py():
-            arrow = arrow.set_column(place, name, pc.replace_substring(column, ",", "."))
-    return arrow

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ import numpy as np
 
 from thrifty.core.errors import DataError
 from thrifty.data.encode.values import is_missing
-from thrifty.data.formats.arrow_table import flat, from_interface
-from thrifty.data.formats.json_lines import from_objects
+from thrifty.data.formats.arrow_table import flat, in_brief
+from thrifty.data.formats.json_lines import column_of, from_objects
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +44,7 @@ def from_memory(source: Any, part: str = "train") -> list[InMemory]:
     if isinstance(source, np.ndarray):
         return [InMemory(part, _inputs(_as_array(source)))]
     if module in ("pandas", "pyarrow", "polars") or hasattr(source, "__arrow_c_stream__"):
-        return [InMemory(part, from_interface(source))]
+        return [InMemory(part, _from_interface(source))]
     if isinstance(source, Iterable) and not isinstance(source, (str, bytes)):
         rows = list(source)
         if all(isinstance(row, Mapping) for row in rows):
@@ -62,7 +63,10 @@ def from_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def _plain(value: Any) -> Any:
-    """A value that Arrow takes: numpy's scalars become Python's, paths text, images PNG bytes, dates ISO text."""
+    """A value that Arrow takes: numpy's scalars become Python's, paths text, images PNG bytes, dates ISO text.
+
+    Decimals and durations (in seconds) become floats, sets lists.
+    """
     kind = type(value)
     if kind in (str, int, bool, bytes) or value is None:
         return value
@@ -78,6 +82,12 @@ def _plain(value: Any) -> Any:
         value = value.astype("datetime64[us]").item()
     if isinstance(value, (datetime, date)):
         return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)
     if isinstance(value, (complex, np.complexfloating)):
         raise DataError(f"{value} is a complex number; give its real and its imaginary part as columns")
     if isinstance(value, np.generic):
@@ -89,20 +99,65 @@ def _plain(value: Any) -> Any:
     return bytes(value) if isinstance(value, (bytearray, memoryview)) else value
 
 
+def _from_interface(value: Any) -> pa.Table:
+    """A flat table from anything with Arrow's stream interface, and from pandas.
+
+    Raises DataError when it holds what Arrow cannot take.
+    """
+    import pyarrow as pa
+
+    try:
+        if isinstance(value, pa.Table):
+            return flat(value)
+        if isinstance(value, pa.RecordBatch):
+            return flat(pa.Table.from_batches([value]))
+        if isinstance(value, pa.RecordBatchReader):
+            return flat(value.read_all())
+        if type(value).__module__.split(".")[0] == "pandas":
+            return _from_pandas(value)
+        return flat(pa.table(value))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"the table in memory ({type(value).__name__}) cannot be read: {in_brief(error)}") from error
+
+
+def _from_pandas(frame: Any) -> pa.Table:
+    """A DataFrame's columns, one by one; what Arrow cannot take is read as in a list."""
+    import pyarrow as pa
+
+    columns = []
+    for place in range(frame.shape[1]):
+        series = frame.iloc[:, place]
+        try:
+            column = pa.array(series, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            column = None
+        if column is None or isinstance(getattr(column.type, "value_type", column.type), pa.BaseExtensionType):
+            column = column_of([_plain(value) for value in series])  # periods and intervals too, by their texts
+        columns.append(column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column]))
+    return flat(pa.table(columns, names=[str(name) for name in frame.columns]))
+
+
 def _from_columns(source: Mapping[str, Any]) -> pa.Table:
+    import pyarrow as pa
+
     for name, values in source.items():
         if not hasattr(values, "__len__") or not hasattr(values, "__iter__") or isinstance(values, (str, bytes)):
             raise DataError(f"the column {str(name)!r} is of type {type(values).__name__}; give a list of its values")
-    sizes = {len(values) for values in source.values()}
-    if len(sizes) > 1:
+    if len({len(values) for values in source.values()}) > 1:
         raise DataError("the columns differ in length: " + ", ".join(f"{k} {len(v)}" for k, v in source.items()))
-    names = [str(name) for name in source]
-    return from_rows([dict(zip(names, cells)) for cells in zip(*source.values())]) if sizes else flat(from_objects(()))
+    return flat(pa.table([_column(values) for values in source.values()], names=[str(name) for name in source]))
+
+
+def _column(values: Any) -> pa.Array:
+    """A column's values; arrays of numbers as they are, without a Python object for each."""
+    import pyarrow as pa
+
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "biuf" and values.itemsize <= 8:
+        return pa.array(np.ascontiguousarray(values, values.dtype.newbyteorder("=")), from_pandas=True)
+    return column_of([_plain(value) for value in values])
 
 
 def _from_pair(inputs: Any, labels: Any, part: str) -> InMemory:
-    import pyarrow as pa
-
     arrow = (
         _inputs(_as_array(inputs))
         if isinstance(inputs, (np.ndarray, list)) and not _are_rows(inputs)
@@ -121,8 +176,7 @@ def _from_pair(inputs: Any, labels: Any, part: str) -> InMemory:
     name = LABEL
     while name in arrow.column_names:
         name += "_"
-    column = from_objects([{name: cell} for cell in cells]) if cells else pa.table({name: pa.array([], pa.string())})
-    return InMemory(part, flat(arrow.append_column(name, column.column(name))), name)
+    return InMemory(part, flat(arrow.append_column(name, column_of(cells))), name)
 
 
 def _as_array(values: Any) -> np.ndarray:
@@ -156,8 +210,9 @@ def _inputs(array: np.ndarray) -> pa.Table:
     if array.ndim == 1:
         cells = [_plain(v) for v in array]
         name = "text" if any(isinstance(v, str) for v in cells) else "x0"
-        return flat(from_objects([{name: cell} for cell in cells]))
+        return flat(pa.table({name: column_of(cells)}))
     if array.ndim == 2:
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
         try:
             columns = [
                 pa.array([_plain(v) for v in c] if array.dtype == object else np.ascontiguousarray(c)) for c in array.T
@@ -169,19 +224,24 @@ def _inputs(array: np.ndarray) -> pa.Table:
             ) from error
         return flat(pa.table(columns, names=[f"x{i}" for i in range(array.shape[1])]))
     if array.ndim in (3, 4) and array.dtype.kind in "uifb":
-        images = array if array.dtype == np.uint8 else _as_pixels(array)
+        images = array if array.dtype == np.uint8 or not array.size else _as_pixels(array)
         return pa.table({"image": pa.array([_png(image) for image in images], pa.binary())})
     raise DataError(f"an array of shape {array.shape} and type {array.dtype} is neither a table nor images")
 
 
 def _as_pixels(array: np.ndarray) -> np.ndarray:
-    """Pixels as uint8: 0 to 1 is stretched, 0 to 255 kept, anything else scaled by its range."""
+    """Pixels as uint8, from values of 0 to 1, -1 to 1 or 0 to 255. Raises DataError for others.
+
+    How these are to be scaled cannot be told from some images in the same way as from others.
+    """
     low, high = float(np.nanmin(array)), float(np.nanmax(array))
-    if low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif low >= 0 and high <= 255:
-        low, high = 0.0, 255.0
-    scaled = (np.nan_to_num(array.astype(np.float32)) - low) * (255.0 / max(high - low, 1e-12))
+    if low < -1 or high > (255 if low >= 0 else 1):
+        raise DataError(
+            f"images as an array of values from {low:g} to {high:g}: scale them to 0 to 1 or 0 to 255 by a rule that "
+            "holds for later images too"
+        )
+    zero, one = (-1.0, 1.0) if low < 0 else (0.0, 1.0) if high <= 1 else (0.0, 255.0)
+    scaled = (np.nan_to_num(array.astype(np.float32), nan=zero) - zero) * (255.0 / (one - zero))
     return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 
