@@ -127,12 +127,12 @@ def _check_symmetries(wish: Any) -> None:
 def parse_wishes(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flattens a nested recipe into {path: value or domain}.
 
-    A list narrows a field to a choice; {low, high, log} to a range. Raises UsageError for anything else nested deeper.
+    A list (or {options}) narrows a field to a choice; {low, high, log} to a range. Raises UsageError for anything else nested deeper.
     """
     wishes: dict[str, Any] = {}
     for name, value in tree.items():
         path = f"{prefix}{name}"
-        if isinstance(value, Mapping) and {"low", "high"} <= set(value):
+        if isinstance(value, Mapping) and ({"low", "high"} <= set(value) or "options" in value):
             wishes[path] = domain_from_json(value)
         elif isinstance(value, Mapping):
             if prefix:

@@ -156,6 +156,16 @@ def parse_settings(settings: Mapping[str, Any] | list[str]) -> tuple[dict[str, A
     return recipe, meanings
 
 
+def merged(recipe: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested wishes with the fields that `settings` name in place of the recipe's own, and its others as they are."""
+    found = dict(recipe)
+    for part, fields in settings.items():
+        if not isinstance(found.get(part, {}), Mapping):
+            raise UsageError(f"recipe part {part!r} must be fields like {{kind: trees}}, not {found[part]!r}")
+        found[part] = {**found.get(part, {}), **fields}
+    return found
+
+
 def _backbone(name: str) -> str:
     """The kind of weights that `backbone.NAME` is about."""
     kinds = {"text": "text", "image": "image", "audio": "speech"}

@@ -71,15 +71,13 @@ def root(
 def _start(command: str, arguments: dict[str, Any]) -> None:
     from thrifty.api import start
     from thrifty.automl.progress import Progress
-    from thrifty.automl.request import parse_settings
+    from thrifty.automl.request import merged, parse_settings, read_recipe
 
     as_json = arguments.pop("json")
     settings, recipe_file = arguments.pop("settings") or [], arguments.pop("recipe")
     recipe, meanings = parse_settings(settings)
     if recipe_file is not None:
-        from thrifty.automl.request import read_recipe
-
-        recipe = {**read_recipe(recipe_file), **recipe}
+        recipe = merged(read_recipe(recipe_file), recipe)
     out = arguments.pop("out")
     arguments["cache"] = not arguments.pop("no_cache")
     arguments["exclude"] = tuple(arguments.pop("exclude") or ())
