@@ -127,7 +127,8 @@ def _check_symmetries(wish: Any) -> None:
 def parse_wishes(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flattens a nested recipe into {path: value or domain}.
 
-    A list (or {options}) narrows a field to a choice; {low, high, log} to a range. Raises UsageError for anything else nested deeper.
+    A list or {options} narrows a field to a choice; {low, high, log} to a range. Raises UsageError for anything else
+    nested deeper.
     """
     wishes: dict[str, Any] = {}
     for name, value in tree.items():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -15,11 +16,37 @@ WIDTH = 80
 MOST_ROWS = 12
 
 
+class Heedless:
+    """A text stream in which what cannot be written is lost: a pipe or terminal that is gone ends no run.
+
+    Characters that its encoding has not are written as escapes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def isatty(self) -> bool:
+        return not self._stream.closed and self._stream.isatty()
+
+    def write(self, text: str) -> int:
+        encoding = self._stream.encoding or "utf-8"
+        with suppress(OSError, ValueError):  # ValueError: it is closed
+            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 class LiveView:
     """What is shown on a terminal while something goes on, and gone at its end; `view` draws it."""
 
     def __init__(self, *, to_stderr: bool) -> None:
-        self.stream = sys.stderr if to_stderr else sys.stdout
+        self.stream = cast(TextIO, Heedless(sys.stderr if to_stderr else sys.stdout))
         self.live: Live | None = None
 
     def __enter__(self) -> Self:

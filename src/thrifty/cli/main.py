@@ -17,6 +17,10 @@ import typer
 from thrifty.core.budget import process_started
 from thrifty.core.errors import ThriftyError, UsageError
 
+KNOWN_ERRORS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EMFILE, errno.EIO,
+)  # fmt: skip
+
 app = typer.Typer(
     name="thrifty",
     help="Labelled data, a budget and limits in; a small deployable model and an honest report out.",
@@ -94,10 +98,14 @@ def _start(command: str, arguments: dict[str, Any]) -> None:
 def _finish(finished: Any, as_json: bool) -> None:
     from thrifty.cli.show import print_json, print_report
 
-    if as_json:
-        print_json(finished.report)
-    else:
-        print_report(finished)
+    try:
+        if as_json:
+            print_json(finished.report)
+        else:
+            print_report(finished)
+    except (OSError, SystemExit) as error:
+        if not _comes_of(error, errno.EPIPE, errno.EIO):  # of a terminal that is gone
+            raise
     raise typer.Exit(finished.exit_code)
 
 
@@ -348,6 +356,7 @@ def doctor(json: Json = False) -> None:
 
 def main() -> None:
     """The entry point: runs a command and ends with the documented exit code, with no traceback for known errors."""
+    _open_streams()
     try:
         _run_app()
     except ThriftyError as error:
@@ -358,7 +367,7 @@ def main() -> None:
         _flush()
         sys.exit(0)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EMFILE):
+        if error.errno not in KNOWN_ERRORS:
             raise
         code = UsageError.exit_code if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM) else 1
         _end(f"{error.filename or 'a file'}: {error.strerror}", code)
@@ -366,25 +375,40 @@ def main() -> None:
         _end("out of memory; give less data or a machine with more", 1)
 
 
+def _open_streams() -> None:
+    """Opens what the shell closed (`>&-`), or the next file to be opened would be the one that is printed into."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
 def _run_app() -> None:
     """Runs the command. Raises BrokenPipeError where typer and rich end with 1 because nobody reads any more."""
     try:
         app(standalone_mode=True)
     except SystemExit as ended:
-        cause = ended.__context__ if ended.code == 1 else None
-        while cause is not None and not isinstance(cause, BrokenPipeError):
-            cause = cause.__context__
-        if cause is not None:
-            raise cause from None
+        if ended.code == 1 and _comes_of(ended, errno.EPIPE):
+            raise BrokenPipeError from None
         _flush()
         raise
+
+
+def _comes_of(error: BaseException | None, *numbers: int) -> bool:
+    """Whether an error, or one that it was raised for, has one of these numbers."""
+    while error is not None and getattr(error, "errno", None) not in numbers:
+        error = error.__context__
+    return error is not None
 
 
 def _flush() -> None:
     """Sends what was printed, or lets it go when nobody reads any more, so that the exit code is not changed by it."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

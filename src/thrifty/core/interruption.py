@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -34,12 +35,21 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
+            _show_cursor()
             os._exit(128 + number)  # children die with their parent
         self.number = number
 
     @property
     def exit_code(self) -> int:
         return 128 + self.number if self.number is not None else 0
+
+
+def _show_cursor() -> None:
+    """Gives the terminals back the cursor that a live view has hidden."""
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            if os.isatty(descriptor):
+                os.write(descriptor, b"\x1b[?25h")
 
 
 class StoppableClock(Clock):
