@@ -240,6 +240,34 @@ def test_what_jobs_print_goes_into_their_log(tmp_path):
     assert "Traceback" in log.read_text()
 
 
+def test_no_log_is_written_over(tmp_path):
+    said = []
+    for word in ("early", "late"):
+        (tmp_path / f"{word}.py").write_text(f"print('{word}', flush=True)")
+        said += [f"{word}\n"]
+    for _ in range(2):
+        with ProcessExecutor(1, log_folder=tmp_path / "logs") as executor:
+            for word in ("early", "late"):
+                preload = (f"{tmp_path}/{word}.py",)
+                executor.submit(Job("thrifty.testing.executors:raises", label="trees", preload=preload))
+                collect(executor)
+    logs = {log: log.read_text() for log in (tmp_path / "logs").iterdir()}
+    assert sorted(text for log, text in logs.items() if log.name.startswith("server-")) == sorted(said * 2)
+    assert sorted(log.name for log in logs if not log.name.startswith("server-")) == [
+        "1-trees.log", "1-trees_2.log", "2-trees.log", "2-trees_2.log",
+    ]  # fmt: skip
+
+
+def test_a_server_that_still_imports_is_not_waited_for():
+    sys.path.insert(0, HERE)
+    executor = ProcessExecutor(1)
+    executor.warm(("slow_to_import",))
+    sys.path.remove(HERE)
+    began = time.monotonic()
+    executor.close()
+    assert time.monotonic() - began < 0.5
+
+
 def test_many_messages_and_a_large_result_arrive_whole(shared):
     *reports, ended = drain_slowly(shared, Job("process_jobs:floods", {"reports": 3000, "result": 2_000_000}))
     assert [update.message["i"] for update in reports] == list(range(3000))

@@ -14,6 +14,7 @@ from thrifty.automl.compression import try_int8
 from thrifty.automl.ensemble import Member
 from thrifty.automl.members import Choice, Library, choose, fits_limits, honest_outputs, mixed
 from thrifty.automl.plan import NETWORK_OVERHEAD_SECONDS
+from thrifty.automl.request import LIMITS_NOT_MET
 from thrifty.automl.session import Session
 from thrifty.core.files import read_json
 from thrifty.engines.trial import PARITY_ROWS, parity_rows
@@ -40,7 +41,6 @@ TIMED_ROWS = (8, 64)  # the first also warm up; they alone are timed where they 
 TIMED_SECONDS = 0.3
 ALONE_ROWS = 8
 IMPORTANCE_SHARE = 0.05  # of what the run took so far, for what the columns are worth
-LIMITS_NOT_MET = 3
 MOST_TAKEN_UP = 5
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from thrifty.core.errors import StoreError, UsageError
 
 MIN_MINUTES = 1 / 60
+LIMITS_NOT_MET = 3  # the exit code
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from thrifty.automl.candidates.candidate import CLASSICAL, PYTORCH, check_names
-from thrifty.automl.request import Request
+from thrifty.automl.request import LIMITS_NOT_MET, Request
 from thrifty.core import run_directory
 from thrifty.core.errors import DataError, ExternalError, MissingExtraError, ThriftyError, UsageError
 from thrifty.core.events import last_seconds
@@ -53,10 +53,10 @@ def start(options: Mapping[str, Any], *, out: Path | None, watch: Any, started: 
     """Begins a run. A run whose data or options cannot be used leaves nothing behind."""
     sources = {name: options.get(name) for name in ("data", "test", "validation")}
     paths = {name: _path_of(source) for name, source in sources.items()}
-    request = Request(**{**options, **{n: (p or ("" if n == "data" else None)) for n, p in paths.items()}})
+    named = {name: "" if path is None and name == "data" else path for name, path in paths.items()}
+    request = Request(**{**options, **named})
     check_names(request.exclude)
-    name = Path(paths["data"]).name.split(".")[0] if paths["data"] else "data"
-    directory = run_directory.create(out, name or "data", request.to_json())
+    directory = run_directory.create(out, _name_of(paths["data"]), request.to_json())
     from thrifty.evaluation.metrics import metric_for
 
     try:
@@ -64,9 +64,10 @@ def start(options: Mapping[str, Any], *, out: Path | None, watch: Any, started: 
         if request.metric is not None:
             metric_for(request.metric)  # before the data is read
         request = _keep_tables(directory, request, sources, paths)
-        return _go(directory, request, watch, started, request.minutes * 60, resumed=False)
+        return _go(directory, request, watch, started, request.minutes * 60)
     except (DataError, UsageError):
-        run_directory.discard(directory, named=out is not None)
+        if not directory.events.exists():  # nothing was tried
+            run_directory.discard(directory, named=out is not None)
         raise
 
 
@@ -75,16 +76,25 @@ def resume(path: Path, *, minutes: float | None, watch: Any, started: float) -> 
     directory, asked = run_directory.open_run(path)
     request = Request.from_json(asked)
     spent = last_seconds(directory.events)
-    finished = directory.report.exists() and not (directory.path / "unfinished").exists()
-    if minutes is None and finished:
-        report = read_json(directory.report)
+    report = _final_report(directory)
+    if minutes is None and report is not None:
         watch({"kind": "said", "text": f"{directory.path} is finished; give it more time with --minutes"})
-        return Outcome(directory.path, report, 0)
+        kept = all(limit["kept"] for limit in report["limits"].values())
+        return Outcome(directory.path, report, 0 if kept else LIMITS_NOT_MET)
     budget = minutes * 60 if minutes is not None else request.minutes * 60 - spent
     if minutes is not None:
         request = replace(request, minutes=minutes)
     need_extra()
-    return _go(directory, request, watch, started, max(budget, 5.0), resumed=True, spent_before=spent)
+    return _go(directory, request, watch, started, max(budget, 5.0), spent_before=spent)
+
+
+def _final_report(directory: RunDirectory) -> dict[str, Any] | None:
+    """The report of a run that has ended by itself; None where it has not, or the report cannot be read."""
+    try:
+        report = None if directory.unfinished.exists() else read_json(directory.report)
+    except (OSError, ValueError):
+        return None
+    return report if isinstance(report, dict) and isinstance(report.get("limits"), dict) else None
 
 
 def need_extra() -> None:
@@ -98,9 +108,18 @@ def need_extra() -> None:
 
 def _path_of(source: Any) -> str | None:
     """The absolute path (or glob) that a source names, None for tables in memory and for nothing."""
-    if isinstance(source, (str, Path)):
-        return os.path.abspath(source)
-    return None
+    if not isinstance(source, (str, Path)):
+        return None
+    return os.path.abspath(os.path.expanduser(source)) if str(source).strip() else ""
+
+
+def _name_of(path: str | None) -> str:
+    """What a run on the data at a path is called; of a glob the folder that it begins with."""
+    if not path:
+        return "data"
+    whole = [part for part in Path(path).parts if not set(part) & set("*?[")]
+    inner = path if len(whole) == len(Path(path).parts) else str(Path(*whole))
+    return Path(inner).name.split(".")[0] or "data"
 
 
 def _keep_tables(
@@ -130,19 +149,17 @@ def _go(
     started: float,
     budget_seconds: float,
     *,
-    resumed: bool,
     spent_before: float = 0.0,
 ) -> Outcome:
     from thrifty.automl.handover import hand_over
     from thrifty.execution.processes import ProcessExecutor
 
-    unfinished = directory.path / "unfinished"
-    unfinished.touch()
-    with Interruption() as interruption, ProcessExecutor(log_folder=directory.logs) as executor:
+    with directory.held(), Interruption() as interruption, ProcessExecutor(log_folder=directory.logs) as executor:
+        directory.sweep()
         executor.warm(CLASSICAL[1])
         executor.warm(PYTORCH[1])
         clock = StoppableClock(budget_seconds, started, interruption)
-        with _session(directory, request, watch, clock, interruption, executor, spent_before, resumed) as session:
+        with _session(directory, request, watch, clock, interruption, executor, spent_before) as session:
             stopped = _search(session)
             if interruption.number is not None:
                 stopped = "interrupted"
@@ -150,7 +167,7 @@ def _go(
                 _no_model(session)
             exit_code, report = hand_over(session, stopped)
             if interruption.number is None:
-                unfinished.unlink(missing_ok=True)
+                directory.unfinished.unlink(missing_ok=True)
     return Outcome(directory.path, report, interruption.exit_code or exit_code)
 
 
@@ -181,7 +198,6 @@ def _session(
     interruption: Interruption,
     executor: Any,
     spent_before: float,
-    resumed: bool,
 ) -> Iterator[Any]:
     """Prepares the data (or opens what was prepared), plans, and opens the study."""
     from thrifty.automl import backbones, symmetries
@@ -190,22 +206,28 @@ def _session(
     from thrifty.automl.preparing import prepared
     from thrifty.automl.session import Session
     from thrifty.core.budget import Clock
+    from thrifty.evaluation.findings import SymmetryFinding
     from thrifty.evaluation.metrics import METRICS, choose_metric, metric_for
     from thrifty.models.weights import found as weights_found
     from thrifty.tuning.study import Study
 
     began = clock.elapsed()
-    dataset, found = prepared(directory, request, clock, watch)
-    if interruption.number is not None:
-        raise Interrupted(directory, interruption)
+    try:
+        with interruption.raising():
+            dataset, found = prepared(directory, request, clock, watch)
+    except KeyboardInterrupt:
+        raise Interrupted(directory, interruption) from None
     wishes, named = backbones.resolve(planning.parse_wishes(request.recipe), request.offline)
     facts = facts_of.gather(dataset, weights_found() | set(named), request.seed, backbones.sizes(named))
-    seconds = min(MOST_PROBE_SECONDS, PROBE_SHARE * (clock.budget_seconds or math.inf))
-    kept = symmetries.known(dataset, directory.data / "symmetries.json", facts.image_channels, seconds, request.seed)
-    facts = replace(facts, symmetries=symmetries.names_of(kept))
-    plan = planning.make(facts, wishes, request.exclude)
-    if request.command == "train":
-        plan = planning.only_one(plan, facts)
+    single = request.command == "train"
+    plan = planning.make(facts, wishes, request.exclude, single)
+    kept: Sequence[SymmetryFinding] = ()
+    if any(map(planning.takes_symmetries, plan.planned.values())):
+        seconds = min(MOST_PROBE_SECONDS, PROBE_SHARE * (clock.budget_seconds or math.inf))
+        file = directory.data / "symmetries.json"
+        kept = symmetries.known(dataset, file, facts.image_channels, seconds, request.seed)
+        facts = replace(facts, symmetries=symmetries.names_of(kept))
+        plan = planning.make(facts, wishes, request.exclude, single)
     metric, reason = _metric(request, dataset, choose_metric, metric_for)
     watch({"kind": "said", "text": f"metric: {metric} ({reason})"})
     direction = "" if METRICS[metric].sign > 0 else "negative_"

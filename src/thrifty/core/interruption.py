@@ -6,7 +6,8 @@ import math
 import os
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -20,6 +21,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._raises = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -38,6 +40,20 @@ class Interruption:
             _show_cursor()
             os._exit(128 + number)  # children die with their parent
         self.number = number
+        if self._raises:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """While entered, the first signal raises KeyboardInterrupt: there is nothing to save yet."""
+        self._raises = True
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.number = self.number or signal.SIGINT  # pyarrow has a handler of its own
+            raise
+        finally:
+            self._raises = False
 
     @property
     def exit_code(self) -> int:

@@ -147,8 +147,11 @@ class ProcessExecutor:
     def close(self) -> None:
         for each in list(self._running.values()):
             self._forget(each)
+        self._collect(0.0)
         for server in self._servers.values():
             server.control.close()
+            if not server.ready:  # it still imports, and would see that only when it has done so
+                process_tree.kill_tree(server.process.pid)
         for server in self._servers.values():
             try:
                 server.process.wait(timeout=2.0)
@@ -164,7 +167,7 @@ class ProcessExecutor:
 
     def _server(self, preload: tuple[str, ...]) -> _Server:
         if preload not in self._servers:
-            server = self._servers[preload] = _start_server(preload, self._log("server"))
+            server = self._servers[preload] = _start_server(preload, self._log("server-" + "-".join(preload)))
             self._selector.register(server.control, selectors.EVENT_READ, lambda: self._read_server(server))
         return self._servers[preload]
 
@@ -186,7 +189,12 @@ class ProcessExecutor:
             return tempfile.TemporaryFile()
         self._log_folder.mkdir(parents=True, exist_ok=True)
         safe = re.sub(r"[^\w.-]+", "_", name)[:80].strip("_-")
-        return (self._log_folder / f"{safe}.log").open("w+b", buffering=0)
+        number = 1
+        while True:
+            try:
+                return (self._log_folder / f"{safe}{f'_{number}' * (number > 1)}.log").open("x+b", buffering=0)
+            except FileExistsError:  # of an earlier sitting
+                number += 1
 
     def _tell(self, server: _Server, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         try:
