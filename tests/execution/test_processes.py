@@ -112,6 +112,13 @@ def test_memory_of_grandchildren_counts(shared):
     assert ended.outcome == "memory"
 
 
+def test_files_that_a_child_maps_are_not_memory_that_it_holds(shared, tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * 200_000_000)
+    ended = run(shared, "maps_file", {"file": str(tmp_path / "file")}, memory_bytes=100_000_000)
+    (tmp_path / "file").unlink()
+    assert (ended.outcome, ended.why) == ("done", "")
+
+
 def test_a_memory_error_is_an_outcome_of_memory(shared):
     ended = run(shared, "asks_too_much_memory")
     assert ended.outcome == "memory"
