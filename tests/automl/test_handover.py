@@ -1,12 +1,16 @@
-"""What a refit is expected to take."""
+"""What a refit is expected to take, and what is left of one that did not end in time."""
 
+import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from thrifty.automl.handover import _refit_seconds
+from thrifty.automl.handover import _refit_one, _refit_seconds
 from thrifty.core.files import write_json
+from thrifty.execution.job import Channel, Job
+from thrifty.execution.processes import ProcessExecutor
 
 
 @pytest.mark.parametrize(
@@ -28,3 +32,35 @@ def test_a_network_takes_as_long_as_to_the_epoch_that_was_chosen(tmp_path: Any, 
     trial: Any = SimpleNamespace(id=0, config={"candidate": "network"}, cost_seconds=40.0)
     write_json(tmp_path / "chosen.json", chosen)
     assert _refit_seconds(session, trial) == pytest.approx(seconds)
+
+
+def writes(arguments: dict[str, Any], channel: Channel) -> dict[str, Any]:
+    """A job that goes on writing models."""
+    while True:
+        model = Path(arguments["folder"]) / "refit" / "model"
+        model.mkdir(parents=True, exist_ok=True)
+        (model / "model.json").touch()
+
+
+def test_a_refit_that_does_not_end_in_time_leaves_nothing(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with ProcessExecutor(1) as executor:
+        session: Any = SimpleNamespace(
+            directory=SimpleNamespace(trial=lambda ident: tmp_path),
+            executor=executor,
+            interruption=SimpleNamespace(number=None),
+            notes=[],
+            refit_job=lambda trial, seconds: Job(f"{__file__}:writes", {"folder": str(tmp_path)}),
+        )
+        ends = []
+
+        def left() -> float:
+            """Until half a second after the job's first model."""
+            if not ends and (tmp_path / "refit" / "model").exists():
+                ends.append(time.monotonic() + 0.5)
+            return (ends[0] if ends else began + 60.0) - time.monotonic()
+
+        _refit_one(session, SimpleNamespace(id=3), left)
+        assert not (tmp_path / "refit").exists()
+        assert executor.free_cores() == 1
+    assert session.notes == ["trial 3 was not fitted again on all rows: no time"]

@@ -34,6 +34,7 @@ MOST_REFIT_SHARE = 0.4  # of the budget
 ROWS_POWER = 0.3  # of the number of rows, by which errors fall (.07 to .35 in https://arxiv.org/abs/1712.00409)
 ALL_CORES = 0.65  # of its seconds, that a fit which had one core takes on all of them
 HURRY_SECONDS = 6.0  # for everything after an interruption
+STOP_SECONDS = 2.0  # until a job that was killed is gone
 REPORT_SECONDS = 1.5
 MEASURE_SECONDS = 1.0
 TEST_BATCH = 256
@@ -259,16 +260,28 @@ def _refit_one(session: Session, trial: Trial, left: Callable[[], float]) -> Non
     """Fits one trial again; what did not end in time, or was cut short of what was chosen, is taken away."""
     given = left()
     handle = session.executor.submit(session.refit_job(trial, given))
-    while session.interruption.number is None and left() > 0:
-        for update in session.executor.wait(min(0.5, max(0.0, left()))):
-            if isinstance(update, Ended) and update.handle == handle:
-                if update.outcome == "done" and update.seconds <= given - 1.0:
-                    return
-                session.notes.append(f"trial {trial.id} was not fitted again on all rows: {update.why or 'no time'}")
-                shutil.rmtree(session.directory.trial(trial.id) / "refit", ignore_errors=True)
-                return
-    session.executor.stop(handle, 0.0)
+    ended = None
+    while ended is None and session.interruption.number is None and left() > 0:
+        ended = _wait_for(session, handle, min(0.5, max(0.0, left())))
+    if ended is not None and ended.outcome == "done" and ended.seconds <= given - 1.0:
+        return
+    if ended is None:
+        session.executor.stop(handle, 0.0)
+        _wait_for(session, handle, STOP_SECONDS)  # or it would write into what is taken away
+    why = (ended and ended.why) or "no time"
+    session.notes.append(f"trial {trial.id} was not fitted again on all rows: {why}")
     shutil.rmtree(session.directory.trial(trial.id) / "refit", ignore_errors=True)
+
+
+def _wait_for(session: Session, handle: int, seconds: float) -> Ended | None:
+    """How a job ended, None where that takes longer."""
+    until = time.monotonic() + seconds
+    while True:
+        for update in session.executor.wait(max(0.0, until - time.monotonic())):
+            if isinstance(update, Ended) and update.handle == handle:
+                return update
+        if time.monotonic() >= until:
+            return None
 
 
 def _end_seconds(session: Session) -> float:
