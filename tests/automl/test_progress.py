@@ -37,6 +37,13 @@ def test_lines_tell_when_a_candidate_starts_and_what_came_of_each_trial(capsys):
     ]
 
 
+def test_a_trial_that_was_stopped_is_not_shown_as_running(capsys):
+    progress = Progress(to_stderr=True)
+    for kind in ("trial_started", "trial_stopped"):
+        progress.show({"kind": kind, "candidate": "heads", "elapsed_seconds": 1.0})
+    assert progress.state["candidates"]["heads"]["state"] == "stopped"
+
+
 @pytest.mark.parametrize("gone", ["pipe", "terminal", "closed", "full"])
 def test_what_cannot_be_shown_ends_no_run(gone, monkeypatch):
     reader, writer = pty.openpty() if gone == "terminal" else os.pipe()

@@ -167,8 +167,7 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
         session.phases["importance"] = round(session.clock.elapsed() - began, 3)
     stopped = stopped if result.limits_met else "limits"
     report = write_report(session, result, stopped)
-    if not session.request.cache:
-        shutil.rmtree(session.cache_folder(), ignore_errors=True)
+    shutil.rmtree(session.directory.path / "cache", ignore_errors=True)
     session.study.record("run_finished", stopped_because=report["stopped_because"])
     return (0 if result.limits_met else LIMITS_NOT_MET), report
 

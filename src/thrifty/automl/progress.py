@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 MOST_ROWS = 12
+STATES = {
+    "trial_started": "running", "trial_finished": "done", "trial_failed": "failed", "trial_stopped": "stopped",
+}  # fmt: skip
 
 
 class Heedless:
@@ -110,9 +113,7 @@ class Progress(LiveView):
         row = state["candidates"].setdefault(
             notice["candidate"], {"trials": 0, "best": None, "seconds": 0.0, "state": ""}
         )
-        row["state"] = {"trial_started": "running", "trial_finished": "done", "trial_failed": "failed"}.get(
-            kind, row["state"]
-        )
+        row["state"] = STATES.get(kind, row["state"])
         if kind == "epoch":
             row["state"] = f"epoch {notice['epoch']}: {notice['score']}"
         if kind == "trial_finished":

@@ -166,7 +166,7 @@ def _cached(session: Session) -> list[str]:
     if not any((trial.extra.get("notes") or {}).get("found_older") for trial in session.study.trials):
         return []
     return [
-        f"features that an earlier run computed were found in {session.cache_folder()}: with --no-cache the same run "
+        f"features that an earlier run computed were found in {session.cache}: with --no-cache the same run "
         "takes longer"
     ]
 

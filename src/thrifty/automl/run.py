@@ -1,7 +1,7 @@
 """A run from the first word to the last byte: prepare, plan, search, hand over.
 
 `start` begins a run in a new directory, `resume` goes on with one. What happens is told to a watcher as dicts with
-`kind`: said, stage, trial_started, epoch, trial_finished, trial_failed, artifact_written.
+`kind`: said, stage, trial_started, epoch, trial_finished, trial_failed, trial_stopped.
 """
 
 from __future__ import annotations
@@ -317,6 +317,8 @@ def _tell(session: Any, event: Any) -> None:
         session.watch({"kind": "epoch", "epoch": event.payload["epoch"], "score": score, **notice})
     elif event.kind == "trial_failed":
         session.watch({"kind": "trial_failed", "why": trial.why, **notice})
+    elif event.kind in ("trial_paused", "trial_skipped"):
+        session.watch({"kind": "trial_stopped", **notice})
     elif event.kind == "trial_finished":
         done = session.done()
         own = [t for t in done if t.config["candidate"] == trial.config["candidate"]]

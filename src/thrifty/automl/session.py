@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ import numpy as np
 from thrifty.automl import plan as planning
 from thrifty.automl.facts import Facts
 from thrifty.automl.plan import Plan
+from thrifty.automl.preparing import cache_folder
 from thrifty.automl.request import Request
 from thrifty.core.budget import Clock
 from thrifty.core.files import write_json
@@ -84,6 +84,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.search_clock = SearchClock(self.clock)
+        self.cache = cache_folder(self.directory.path, self.request.cache)
         splits = self.dataset.splits
         self.y_validation = self.dataset.targets(splits.validation_rows)
         self.weights_validation = self.dataset.weights(splits.validation_rows)
@@ -127,16 +128,6 @@ class Session:
             return lambda outputs: sign * of(outputs)
         log_loss = scorer("log_loss", self.task, y, None, weights, self.positive)
         return lambda outputs: of(outputs) - log_loss(outputs)
-
-    def cache_folder(self) -> Path:
-        """Where computed features are kept: for later runs too, or with --no-cache for this one alone."""
-        if not self.request.cache:
-            return self.directory.path / "cache"
-        named = os.environ.get("THRIFTY_CACHE")
-        return Path(named) if named else Path.home() / ".cache" / "thrifty"
-
-    def say(self, text: str) -> None:
-        self.watch({"kind": "said", "text": text})
 
     def stage(self, name: str) -> None:
         self.watch({"kind": "stage", "stage": name, **self.times()})
@@ -221,7 +212,7 @@ class Session:
             "recipe": recipe,
             "rows": rows,
             "metric": self.metric,
-            "cache": str(self.cache_folder()),
+            "cache": str(self.cache),
             "run_started": self.directory.request.stat().st_mtime,
             "seconds": max(0.5, seconds - 0.5),
             "device": "cpu",  # the only one that a request may name
