@@ -101,6 +101,12 @@ def test_a_finished_run_that_breaks_its_limits_says_so_again(tmp_path):
         assert thrifty.resume(tmp_path).exit_code == code
 
 
+def test_a_run_that_was_killed_before_it_had_its_tables_cannot_go_on(tmp_path):
+    (tmp_path / "request.json").write_text('{"format": 1, "data": ""}')
+    with pytest.raises(thrifty.StoreError, match="start it again"):
+        thrifty.resume(tmp_path)
+
+
 READING = """
 import sys, time
 import thrifty

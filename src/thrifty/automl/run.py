@@ -18,7 +18,7 @@ from typing import Any
 from thrifty.automl.candidates.candidate import CLASSICAL, PYTORCH, check_names
 from thrifty.automl.request import LIMITS_NOT_MET, Request
 from thrifty.core import run_directory
-from thrifty.core.errors import DataError, ExternalError, MissingExtraError, ThriftyError, UsageError
+from thrifty.core.errors import DataError, ExternalError, MissingExtraError, StoreError, ThriftyError, UsageError
 from thrifty.core.events import last_seconds
 from thrifty.core.files import read_json, write_json
 from thrifty.core.interruption import Interruption, StoppableClock
@@ -75,6 +75,8 @@ def resume(path: Path, *, minutes: float | None, watch: Any, started: float) -> 
     """Goes on with the run at `path`: with what was left of its minutes, or with further ones."""
     directory, asked = run_directory.open_run(path)
     request = Request.from_json(asked)
+    if not request.data:
+        raise StoreError(f"the run in {directory.path} ended before its tables were written there; start it again")
     spent = last_seconds(directory.events)
     report = _final_report(directory)
     if minutes is None and report is not None:
