@@ -136,6 +136,8 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
 
     began = session.clock.elapsed()
     library = _library(session)
+    if session.interruption.number is None:
+        library.time_again()
     choice = choose(session, library)
     result = Result(choice)
     result.decision = _decision(session, choice)
