@@ -110,6 +110,17 @@ def test_a_stream_that_the_shell_closed_changes_no_exit_code(data, closed):
         assert "Traceback" not in done.stderr
 
 
+def test_json_is_alone_on_stdout_though_the_objective_prints(tmp_path):
+    (tmp_path / "objective.py").write_text("print('hello')\ndef loss(config):\n    return config['x'] ** 2\n")
+    (tmp_path / "space.yaml").write_text("x: {low: -1.0, high: 1.0}\n")
+    options = ["--space", "space.yaml", "--trials", "2", "--json", "--out", "out"]
+    done = thrifty("tune", "objective.py:loss", *options, cwd=tmp_path)
+    assert json.loads(done.stdout)["num_trials"] == 2
+    assert "hello" in done.stderr
+    done = thrifty("resume", "out", "--minutes", "0.01", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["num_trials"] >= 2
+
+
 class Unread(io.StringIO):
     def write(self, text: str) -> int:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")

@@ -217,9 +217,9 @@ def _session(
     try:
         with interruption.raising():
             dataset, found = prepared(directory, request, clock, watch)
+            wishes, named = backbones.resolve(planning.parse_wishes(request.recipe), request.offline)
     except KeyboardInterrupt:
         raise Interrupted(directory, interruption) from None
-    wishes, named = backbones.resolve(planning.parse_wishes(request.recipe), request.offline)
     facts = facts_of.gather(dataset, weights_found() | set(named), request.seed, backbones.sizes(named))
     single = request.command == "train"
     plan = planning.make(facts, wishes, request.exclude, single)

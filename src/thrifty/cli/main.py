@@ -9,6 +9,7 @@ import errno
 import os
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,7 +86,7 @@ def _start(command: str, arguments: dict[str, Any]) -> None:
     out = arguments.pop("out")
     arguments["cache"] = not arguments.pop("no_cache")
     arguments["exclude"] = tuple(arguments.pop("exclude") or ())
-    with Progress(to_stderr=as_json) as progress:
+    with _json_alone(as_json), Progress(to_stderr=as_json) as progress:
         finished = start(
             {**arguments, "recipe": recipe, "meanings": meanings, "command": command},
             out=out,
@@ -93,6 +94,11 @@ def _start(command: str, arguments: dict[str, Any]) -> None:
             started=process_started(),
         )
     _finish(finished, as_json)
+
+
+def _json_alone(as_json: bool) -> AbstractContextManager[object]:
+    """With --json, sends to stderr what else is printed, as by the user's own file."""
+    return redirect_stdout(sys.stderr) if as_json else nullcontext()
 
 
 def _finish(finished: Any, as_json: bool) -> None:
@@ -218,7 +224,7 @@ def tune(
         "trial_seconds": trial_seconds, "trial_memory_mb": trial_memory_mb,
         "warm_start": [str(path.resolve()) for path in warm_start or ()],
     }  # fmt: skip
-    with TuneProgress(options, to_stderr=json) as progress:
+    with _json_alone(json), TuneProgress(options, to_stderr=json) as progress:
         found = kept.start(objective, space, options, out=out, watch=progress.show, started=process_started())
     finish(found, as_json=json)
 
@@ -301,11 +307,11 @@ def resume(
         from thrifty.tuning import kept
 
         options = open_run(run)[1]["options"] if minutes is None else {}
-        with TuneProgress(options, to_stderr=json) as watching:
+        with _json_alone(json), TuneProgress(options, to_stderr=json) as watching:
             found = kept.resume(run, minutes=minutes, watch=watching.show, started=process_started())
         finish(found, as_json=json)
         return
-    with Progress(to_stderr=json) as progress:
+    with _json_alone(json), Progress(to_stderr=json) as progress:
         finished = resume_run(run, minutes=minutes, watch=progress.show, started=process_started())
     _finish(finished, json)
 
