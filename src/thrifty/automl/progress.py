@@ -25,24 +25,28 @@ class Heedless:
     Characters that its encoding has not are written as escapes.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def isatty(self) -> bool:
-        return not self._stream.closed and self._stream.isatty()
+        with suppress(AttributeError, ValueError):  # not every stream says so, and none that is closed
+            return bool(self._stream and self._stream.isatty())
+        return False
 
     def write(self, text: str) -> int:
-        encoding = self._stream.encoding or "utf-8"
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
         with suppress(OSError, ValueError):  # ValueError: it is closed
-            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            if self._stream:
+                self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 
     def flush(self) -> None:
         with suppress(OSError, ValueError):
-            self._stream.flush()
+            if self._stream:
+                self._stream.flush()
 
 
 class LiveView:

@@ -6,15 +6,14 @@ Exit codes: 0 done, 1 failed from outside, 2 wrong use or data, 3 limits not met
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import sys
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from thrifty.cli.streams import comes_of, flush, json_alone, open_streams
 from thrifty.core.budget import process_started
 from thrifty.core.errors import ThriftyError, UsageError
 
@@ -86,7 +85,7 @@ def _start(command: str, arguments: dict[str, Any]) -> None:
     out = arguments.pop("out")
     arguments["cache"] = not arguments.pop("no_cache")
     arguments["exclude"] = tuple(arguments.pop("exclude") or ())
-    with _json_alone(as_json), Progress(to_stderr=as_json) as progress:
+    with json_alone(as_json), Progress(to_stderr=as_json) as progress:
         finished = start(
             {**arguments, "recipe": recipe, "meanings": meanings, "command": command},
             out=out,
@@ -94,11 +93,6 @@ def _start(command: str, arguments: dict[str, Any]) -> None:
             started=process_started(),
         )
     _finish(finished, as_json)
-
-
-def _json_alone(as_json: bool) -> AbstractContextManager[object]:
-    """With --json, sends to stderr what else is printed, as by the user's own file."""
-    return redirect_stdout(sys.stderr) if as_json else nullcontext()
 
 
 def _finish(finished: Any, as_json: bool) -> None:
@@ -110,7 +104,7 @@ def _finish(finished: Any, as_json: bool) -> None:
         else:
             print_report(finished)
     except (OSError, SystemExit) as error:
-        if not _comes_of(error, errno.EPIPE, errno.EIO):  # of a terminal that is gone
+        if not comes_of(error, errno.EPIPE, errno.EIO):  # of a terminal that is gone
             raise
     raise typer.Exit(finished.exit_code)
 
@@ -224,7 +218,7 @@ def tune(
         "trial_seconds": trial_seconds, "trial_memory_mb": trial_memory_mb,
         "warm_start": [str(path.resolve()) for path in warm_start or ()],
     }  # fmt: skip
-    with _json_alone(json), TuneProgress(options, to_stderr=json) as progress:
+    with json_alone(json), TuneProgress(options, to_stderr=json) as progress:
         found = kept.start(objective, space, options, out=out, watch=progress.show, started=process_started())
     finish(found, as_json=json)
 
@@ -307,11 +301,11 @@ def resume(
         from thrifty.tuning import kept
 
         options = open_run(run)[1]["options"] if minutes is None else {}
-        with _json_alone(json), TuneProgress(options, to_stderr=json) as watching:
+        with json_alone(json), TuneProgress(options, to_stderr=json) as watching:
             found = kept.resume(run, minutes=minutes, watch=watching.show, started=process_started())
         finish(found, as_json=json)
         return
-    with _json_alone(json), Progress(to_stderr=json) as progress:
+    with json_alone(json), Progress(to_stderr=json) as progress:
         finished = resume_run(run, minutes=minutes, watch=progress.show, started=process_started())
     _finish(finished, json)
 
@@ -362,7 +356,7 @@ def doctor(json: Json = False) -> None:
 
 def main() -> None:
     """The entry point: runs a command and ends with the documented exit code, with no traceback for known errors."""
-    _open_streams()
+    open_streams()
     try:
         _run_app()
     except ThriftyError as error:
@@ -370,7 +364,7 @@ def main() -> None:
     except KeyboardInterrupt:
         _end("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
-        _flush()
+        flush()
         sys.exit(0)
     except OSError as error:
         if error.errno not in KNOWN_ERRORS:
@@ -381,44 +375,18 @@ def main() -> None:
         _end("out of memory; give less data or a machine with more", 1)
 
 
-def _open_streams() -> None:
-    """Opens what the shell closed (`>&-`), or the next file to be opened would be the one that is printed into."""
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(number)
-    sys.stdout = sys.stdout or os.fdopen(1, "w")
-    sys.stderr = sys.stderr or os.fdopen(2, "w")
-
-
 def _run_app() -> None:
     """Runs the command. Raises BrokenPipeError where typer and rich end with 1 because nobody reads any more."""
     try:
         app(standalone_mode=True)
     except SystemExit as ended:
-        if ended.code == 1 and _comes_of(ended, errno.EPIPE):
+        if ended.code == 1 and comes_of(ended, errno.EPIPE):
             raise BrokenPipeError from None
-        _flush()
+        flush()
         raise
-
-
-def _comes_of(error: BaseException | None, *numbers: int) -> bool:
-    """Whether an error, or one that it was raised for, has one of these numbers."""
-    while error is not None and getattr(error, "errno", None) not in numbers:
-        error = error.__context__
-    return error is not None
-
-
-def _flush() -> None:
-    """Sends what was printed, or lets it go when nobody reads any more, so that the exit code is not changed by it."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.EIO):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(message: object, code: int) -> None:
     print(f"thrifty: {message}", file=sys.stderr, flush=True)
-    _flush()
+    flush()
     sys.exit(code)

@@ -25,6 +25,7 @@ from thrifty.core.errors import MissingExtraError, UsageError
 from thrifty.execution import process_tree, resources
 from thrifty.execution.child import THREAD_VARIABLES
 from thrifty.execution.job import Ended, Entry, Job, Outcome, Reported, decode, encode
+from thrifty.execution.words import ending, mb, quoted
 
 START_SECONDS = 120.0
 """A server that is not ready after this long is given up."""
@@ -262,7 +263,7 @@ class ProcessExecutor:
     def _server_ended(self, server: _Server) -> None:
         self._drop(server)
         code = server.process.wait()
-        why = server.failed or f"its server {_ending(code)}{_quoted(server.log)}"
+        why = server.failed or f"its server {ending(code)}{quoted(server.log)}"
         server.log.close()
         for each in [each for each in self._running.values() if each.server is server]:
             if each.pid is not None:
@@ -370,7 +371,7 @@ def _outcome(each: _Running, message: dict[str, Any]) -> tuple[Outcome, str]:
     if killed == "timeout":
         return "timeout", f"ran {message['seconds']:.1f} s, over its limit of {job.seconds:g} s"
     if killed == "memory":
-        return "memory", f"held {_mb(message['peak_bytes'])}, over its limit of {_mb(job.memory_bytes or 0)}"
+        return "memory", f"held {mb(message['peak_bytes'])}, over its limit of {mb(job.memory_bytes or 0)}"
     if killed == "together":
         return "memory", "was the largest when all jobs together held more memory than there is to share"
     if killed == "stop":
@@ -378,33 +379,10 @@ def _outcome(each: _Running, message: dict[str, Any]) -> tuple[Outcome, str]:
     code = os.waitstatus_to_exitcode(message["status"])
     if code == -signal.SIGKILL and message["memory_ran_out"]:
         return "memory", "was ended by the kernel because memory ran out"
-    return "crashed", f"{_ending(code)} without a result{_quoted(each.log)}"
+    return "crashed", f"{ending(code)} without a result{quoted(each.log)}"
 
 
 def _said(returned: dict[str, Any]) -> tuple[Outcome, str]:
     if returned["returned"] == "done" and returned["stopped"]:
         return "stopped", "returned early when asked to stop"
     return returned["returned"], returned["why"]
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        return f"was ended by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was ended by signal {-code}"
-
-
-def _quoted(log: BinaryIO, num_bytes: int = 1 << 15, num_characters: int = 400) -> str:
-    """What a process printed last, on one line; of a fatal error its start, which says where."""
-    size = os.fstat(log.fileno()).st_size
-    tail = os.pread(log.fileno(), num_bytes, max(0, size - num_bytes)).decode(errors="replace")
-    _, fatal, after = tail.rpartition("Fatal Python error")
-    text = " | ".join(line.strip() for line in (fatal + after).splitlines() if line.strip())
-    text = text[:num_characters] if fatal else text[-num_characters:]
-    return f"; it printed last: {text}" if text else ""
-
-
-def _mb(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:,.0f} MB"
