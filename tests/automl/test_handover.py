@@ -25,7 +25,7 @@ from thrifty.execution.processes import ProcessExecutor
 def test_a_network_takes_as_long_as_to_the_epoch_that_was_chosen(tmp_path: Any, chosen: Any, seconds: float) -> None:
     session: Any = SimpleNamespace(
         directory=SimpleNamespace(trial=lambda ident: tmp_path),
-        plan=SimpleNamespace(planned={"network": SimpleNamespace(candidate=SimpleNamespace(all_cores=True))}),
+        candidate_of=lambda trial: SimpleNamespace(all_cores=True),
         executor=SimpleNamespace(cores=2),
         grown=1.25,
     )

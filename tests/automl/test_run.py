@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +47,19 @@ def test_a_finished_run_resumes_to_itself(run):
     again = thrifty.resume(run.path)
     assert again.exit_code == 0
     assert again.report == run.report
+
+
+def test_a_run_goes_on_where_the_candidate_that_was_best_is_not_to_be_had(run, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(run.path, again)
+    asked = json.loads((again / "request.json").read_text())
+    best = next(c["name"] for c in run.report["candidates"] if c["trials"] and c["name"] == run.report["best"])
+    (again / "request.json").write_text(json.dumps({**asked, "exclude": [*asked["exclude"], best]}))
+    resumed = thrifty.resume(again, minutes=0.15, progress=False)
+    assert resumed.exit_code == 0
+    assert {m["candidate"] for m in run.report["members"]} <= {
+        c["name"] for c in resumed.report["candidates"] if c["status"] == "done"
+    }
 
 
 def test_a_second_run_into_the_folder_is_refused(run):

@@ -210,7 +210,7 @@ def refit_to_come(session: Session) -> Refit:
     done = session.done()
     if not done or len(session.dataset.splits.rounds()) > 1 or session.has_refit(done[0].id):
         return Refit()
-    candidate = session.plan.planned[done[0].config["candidate"]].candidate
+    candidate = session.candidate_of(done[0])
     seconds = _refit_seconds(session, done[0])
     most = min(MOST_REFIT_SHARE * (session.clock.budget_seconds or 0.0), session.search_clock.left())
     if seconds > most:
@@ -228,7 +228,7 @@ def _refit_seconds(session: Session, trial: Trial) -> float:
     found = read_json(chosen) if chosen.exists() else {}
     share = found["stop_epoch"] / found["epochs"] if found.get("stop_epoch") and found.get("epochs") else 1.0
     seconds = min(trial.cost_seconds, NETWORK_OVERHEAD_SECONDS + share * trial.cost_seconds)
-    alone = not session.plan.planned[trial.config["candidate"]].candidate.all_cores and session.executor.cores > 1
+    alone = not session.candidate_of(trial).all_cores and session.executor.cores > 1
     return 1.15 * session.grown * seconds * (ALL_CORES if alone else 1.0)
 
 

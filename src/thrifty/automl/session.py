@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from thrifty.automl import plan as planning
+from thrifty.automl.candidates.candidate import Candidate, load
 from thrifty.automl.facts import Facts
 from thrifty.automl.plan import Plan
 from thrifty.automl.preparing import cache_folder
@@ -167,6 +168,10 @@ class Session:
         columns = self.dataset.columns(rows)
         return [dict(zip(columns, cells)) for cells in zip(*columns.values())]
 
+    def candidate_of(self, trial: Trial) -> Candidate:
+        """What a trial is of; it may be one that an earlier sitting planned and this one does not."""
+        return load(trial.config["candidate"])
+
     def job_of(self, trial: Trial, purchase: Purchase) -> Job:
         """The job that fits a new trial on the train rows."""
         folder = self.directory.trial(trial.id)
@@ -176,7 +181,7 @@ class Session:
         recipe = to_json(planning.recipe_of(self.plan, trial.config, derive(self.request.seed, "trial", seed_of)))
         write_json(folder / "recipe.json", recipe)
         left = self.search_clock.left()
-        return self._job(str(trial.config["candidate"]), folder, recipe, "train", left)
+        return self._job(self.candidate_of(trial), folder, recipe, "train", left)
 
     @property
     def grown(self) -> float:
@@ -200,12 +205,11 @@ class Session:
         recipe = read_json(folder / "recipe.json")
         if "training.seconds" in trial.config:  # allotted for fewer rows
             recipe["training"]["seconds"] *= self.grown
-        job = self._job(str(trial.config["candidate"]), refit, recipe, "development", seconds)
+        job = self._job(self.candidate_of(trial), refit, recipe, "development", seconds)
         return replace(job, cores=min(self.executor.cores, self.facts.cores))
 
-    def _job(self, candidate: str, folder: Path, recipe: dict[str, Any], rows: str, seconds: float) -> Job:
-        planned = self.plan.planned[candidate].candidate
-        entry, preload = planned.engine
+    def _job(self, candidate: Candidate, folder: Path, recipe: dict[str, Any], rows: str, seconds: float) -> Job:
+        entry, preload = candidate.engine
         arguments = {
             "data": str(self.directory.data),
             "folder": str(folder),
@@ -222,7 +226,7 @@ class Session:
             entry=entry,
             arguments=arguments,
             preload=preload,
-            cores=min(self.executor.cores, self.facts.cores) if planned.all_cores else 1,
+            cores=min(self.executor.cores, self.facts.cores) if candidate.all_cores else 1,
             seconds=max(1.0, seconds + 5.0),
-            label=candidate,
+            label=candidate.name,
         )
