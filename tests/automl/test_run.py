@@ -115,6 +115,17 @@ def test_a_finished_run_that_breaks_its_limits_says_so_again(tmp_path):
         assert thrifty.resume(tmp_path).exit_code == code
 
 
+def test_what_is_left_of_further_minutes_is_there_for_the_next_sitting(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(automl, "_go", lambda *asked, **more: given.append(asked[4]) or automl.Outcome(tmp_path, {}, 0))
+    (tmp_path / "request.json").write_text('{"format": 1, "data": "rows.csv", "minutes": 1.0}')
+    events = tmp_path / "events.jsonl"
+    for seconds, minutes in ((50, None), (70, 2.0), (100, None)):
+        events.write_text(json.dumps({"seq": 1, "time_seconds": seconds, "kind": "pulse", "trial": None}) + "\n")
+        thrifty.resume(tmp_path, minutes=minutes, progress=False)
+    assert given == pytest.approx([10.0, 120.0, 90.0])
+
+
 def test_a_run_that_was_killed_before_it_had_its_tables_cannot_go_on(tmp_path):
     (tmp_path / "request.json").write_text('{"format": 1, "data": ""}')
     with pytest.raises(thrifty.StoreError, match="start it again"):

@@ -63,8 +63,9 @@ def start(options: Mapping[str, Any], *, out: Path | None, watch: Any, started: 
         need_extra()
         if request.metric is not None:
             metric_for(request.metric)  # before the data is read
-        request = _keep_tables(directory, request, sources, paths)
-        return _go(directory, request, watch, started, request.minutes * 60)
+        with directory.held():
+            request = _keep_tables(directory, request, sources, paths)
+            return _go(directory, request, watch, started, request.minutes * 60)
     except (DataError, UsageError):
         if not directory.events.exists():  # nothing was tried
             run_directory.discard(directory, named=out is not None)
@@ -83,11 +84,22 @@ def resume(path: Path, *, minutes: float | None, watch: Any, started: float) -> 
         watch({"kind": "said", "text": f"{directory.path} is finished; give it more time with --minutes"})
         kept = all(limit["kept"] for limit in report["limits"].values())
         return Outcome(directory.path, report, 0 if kept else LIMITS_NOT_MET)
-    budget = minutes * 60 if minutes is not None else request.minutes * 60 - spent
+    budget = request.minutes * 60 - spent
     if minutes is not None:
-        request = replace(request, minutes=minutes)
+        request, budget = replace(request, minutes=minutes), minutes * 60
     need_extra()
-    return _go(directory, request, watch, started, max(budget, 5.0), spent_before=spent)
+    with directory.held():
+        if minutes is not None:
+            _allow(directory, request, spent + budget)
+        return _go(directory, request, watch, started, max(budget, 5.0), spent_before=spent)
+
+
+def _allow(directory: RunDirectory, request: Request, seconds: float) -> None:
+    """Writes down how long the run may take in all, so that a further sitting that is killed can go on for the rest."""
+    status = directory.request.stat()  # its time is when the run began
+    asked = replace(request, minutes=seconds / 60)
+    write_json(directory.request, {"format": run_directory.FORMAT, **asked.to_json()})
+    os.utime(directory.request, (status.st_atime, status.st_mtime))
 
 
 def _final_report(directory: RunDirectory) -> dict[str, Any] | None:
@@ -156,7 +168,7 @@ def _go(
     from thrifty.automl.handover import hand_over
     from thrifty.execution.processes import ProcessExecutor
 
-    with directory.held(), Interruption() as interruption, ProcessExecutor(log_folder=directory.logs) as executor:
+    with Interruption() as interruption, ProcessExecutor(log_folder=directory.logs) as executor:
         directory.sweep()
         executor.warm(CLASSICAL[1])
         executor.warm(PYTORCH[1])
