@@ -45,9 +45,11 @@ class Interruption:
 
     @contextmanager
     def raising(self) -> Iterator[None]:
-        """While entered, the first signal raises KeyboardInterrupt: there is nothing to save yet."""
+        """While entered, the first signal raises KeyboardInterrupt, also one that came before: nothing is to be saved."""
         self._raises = True
         try:
+            if self.number is not None:
+                raise KeyboardInterrupt
             yield
         except KeyboardInterrupt:
             self.number = self.number or signal.SIGINT  # pyarrow has a handler of its own
