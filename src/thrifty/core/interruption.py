@@ -45,7 +45,7 @@ class Interruption:
 
     @contextmanager
     def raising(self) -> Iterator[None]:
-        """While entered, the first signal raises KeyboardInterrupt, also one that came before: nothing is to be saved."""
+        """Where there is nothing to save the first signal raises KeyboardInterrupt, also one that came before."""
         self._raises = True
         try:
             if self.number is not None:
