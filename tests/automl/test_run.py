@@ -95,6 +95,15 @@ def test_a_run_is_called_after_its_data(path, name):
     assert automl._name_of(path) == name
 
 
+@pytest.mark.parametrize("program", ["/env/bin/thrifty", "/env/lib/thrifty/__main__.py"])
+def test_the_report_names_the_command_and_not_that_of_another_program(monkeypatch, program):
+    request = automl.Request("rows.csv", minutes=3.0)
+    monkeypatch.setattr(sys, "argv", [program, "resume", "x"])
+    assert automl.command_line(request) == ["thrifty", "resume", "x"]
+    monkeypatch.setattr(sys, "argv", [program.replace("thrifty", "service"), "--token", "secret"])
+    assert automl.command_line(request) == ["thrifty", "run", "rows.csv", "--minutes", "3"]
+
+
 def test_data_may_lie_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert automl._path_of("~/rows.csv") == automl._path_of(Path("~/rows.csv")) == str(tmp_path / "rows.csv")

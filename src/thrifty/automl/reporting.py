@@ -154,7 +154,7 @@ def _findings(session: Session, result: Result, stopped: str) -> Findings:
         limits=result.limits,
         environment=machine(),
         phases=session.phases,
-        command=command_line(request, session.directory),
+        command=command_line(request),
         seed=request.seed,
         folds=len(rounds) if len(rounds) > 1 else None,
         started=_when(session.clock.started),

@@ -352,8 +352,9 @@ def _tell(session: Any, event: Any) -> None:
         )
 
 
-def command_line(request: Request, directory: RunDirectory) -> list[str]:
-    """The words that made this run, for the report."""
-    if Path(sys.argv[0]).name in ("thrifty", "__main__.py"):
+def command_line(request: Request) -> list[str]:
+    """The words that made this run, for the report; another program's own words are not among them."""
+    program = Path(sys.argv[0])
+    if program.name == "thrifty" or program.parts[-2:] == ("thrifty", "__main__.py"):
         return ["thrifty", *sys.argv[1:]]
     return ["thrifty", request.command, request.data, "--minutes", f"{request.minutes:g}"]
