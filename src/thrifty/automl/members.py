@@ -26,14 +26,12 @@ NUM_PARTS = 5  # of the validation rows, for a figure of what was chosen on the 
 
 @dataclass(frozen=True)
 class Choice:
-    """The members, the validated value of their mix, and whether they are expected to keep the limits.
+    """The members of the artifact.
 
     temperature: what the logits of several members' mean are divided by; each member has one of its own before that.
     """
 
     members: Sequence[Member]
-    value: float
-    fits: bool
     temperature: float = 1.0
 
 
@@ -127,22 +125,20 @@ def fits_limits(session: Session, chosen: Sequence[Scale]) -> bool:
 
 
 def choose(session: Session, library: Library, *, ensembles: bool = True) -> Choice:
-    """The members to hand over. Where no trial keeps the limits, the one that comes nearest, and `fits` is false."""
+    """The members to hand over. Where no trial keeps the limits, the one that comes nearest."""
     scored = library.all()
     fitting = [s for s in scored if fits_limits(session, [s.scale])]
     if not fitting:
-        nearest = min(scored, key=lambda s: _excess(session, s.scale))
-        return Choice(single(nearest), nearest.value, fits=False)
+        return Choice(single(min(scored, key=lambda s: _excess(session, s.scale))))
     best = max(s.value for s in fitting)
-    members, value = select(
+    members, _ = select(
         fitting if ensembles else fitting[:1],
         session.judge,
         fits=lambda scales: fits_limits(session, scales),
         min_gain=MIN_GAIN * abs(session.perfect - best),
         seed=session.request.seed,
     )
-    warmth = _warmth(session, members, np.arange(len(session.y_validation)))
-    return Choice(members, value, fits=True, temperature=warmth)
+    return Choice(members, _warmth(session, members, np.arange(len(session.y_validation))))
 
 
 def mixed(session: Session, members: Sequence[Member], temperature: float = 1.0) -> np.ndarray:
