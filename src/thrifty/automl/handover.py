@@ -137,7 +137,7 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
     began = session.clock.elapsed()
     library = _library(session)
     if session.interruption.number is None:
-        library.time_again()
+        library.time_again(0.1 * left())
     choice = choose(session, library)
     result = Result(choice)
     result.decision = _decision(session, choice)

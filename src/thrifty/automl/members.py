@@ -71,15 +71,20 @@ class Library:
         """How many trials' outputs are held in memory at once."""
         return max(FEWEST_HELD, MOST_BYTES // max(1, self.scored(trial).predictions.nbytes))
 
-    def time_again(self) -> None:
-        """Times models again that were too slow while trials ran beside them: the best, until one keeps the limits."""
+    def time_again(self, seconds: float) -> None:
+        """Times models again that were too slow while trials ran beside them: the best, until one keeps the limits.
+
+        seconds: about how long that may take.
+        """
         limit = self.session.request.max_latency_ms
         if limit is None:
             return
         for scored in sorted(self.all(), key=lambda s: -s.value)[:MOST_TIMED_AGAIN]:
             if fits_limits(self.session, [scored.scale]):
                 return
-            if scored.scale.latency_ms <= MOST_SLOWED * limit:
+            price = LATENCY_ROWS * scored.scale.latency_ms / 1000
+            if scored.scale.latency_ms <= MOST_SLOWED * limit and price <= seconds:
+                seconds -= price
                 self._scales[scored.trial] = self._scale(scored.trial)
                 self._scored[scored.trial] = replace(scored, scale=self._scales[scored.trial])
 
