@@ -82,22 +82,20 @@ def run(
     is shown on stderr. watch: called with a dict for everything that happens, in its place. Raises DataError for data
     that cannot be used and UsageError for wrong options.
     """
-    from thrifty.automl.request import parse_settings, read_recipe
+    from thrifty.automl.request import merged, parse_settings, read_recipe
 
     left_out = (exclude,) if isinstance(exclude, str) else tuple(exclude)
     if not isinstance(recipe, (str, Path, Mapping, type(None))):
         raise UsageError(f"recipe must be nested fields or the path of a YAML file, not {recipe!r}")
-    given = dict(read_recipe(Path(recipe))) if isinstance(recipe, (str, Path)) else dict(recipe or {})
+    given = read_recipe(Path(recipe)) if isinstance(recipe, (str, Path)) else recipe or {}
     wishes, meanings = parse_settings(settings or {})
-    for part, fields in wishes.items():
-        given[part] = {**given.get(part, {}), **fields}
     return start(
         {
             "data": data, "target": target, "test": test, "validation": validation, "minutes": minutes,
             "metric": metric, "max_latency_ms": max_latency_ms, "max_size_mb": max_size_mb,
             "max_accuracy_loss": max_accuracy_loss, "group": group, "time": time, "weight": weight,
             "folds": folds, "seed": seed, "threads": threads, "device": device, "exclude": left_out,
-            "recipe": given, "meanings": meanings, "offline": offline, "cache": cache,
+            "recipe": merged(given, wishes), "meanings": meanings, "offline": offline, "cache": cache,
             "max_bad_share": max_bad_share, "command": command,
         },
         out=Path(out) if out is not None else None,

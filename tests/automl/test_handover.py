@@ -1,13 +1,17 @@
-"""What a refit is expected to take, and what is checked of what is handed over."""
+"""What a refit is expected to take and leaves, and what is checked of what is handed over."""
 
+import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from thrifty.automl import handover
-from thrifty.automl.handover import Result, _compress, _refit_seconds
+from thrifty.automl.handover import Result, _compress, _refit_one, _refit_seconds
 from thrifty.core.files import write_json
+from thrifty.execution.job import Channel, Job
+from thrifty.execution.processes import ProcessExecutor
 
 
 @pytest.mark.parametrize(
@@ -22,7 +26,7 @@ from thrifty.core.files import write_json
 def test_a_network_takes_as_long_as_to_the_epoch_that_was_chosen(tmp_path: Any, chosen: Any, seconds: float) -> None:
     session: Any = SimpleNamespace(
         directory=SimpleNamespace(trial=lambda ident: tmp_path),
-        plan=SimpleNamespace(planned={"network": SimpleNamespace(candidate=SimpleNamespace(all_cores=True))}),
+        candidate_of=lambda trial: SimpleNamespace(all_cores=True),
         executor=SimpleNamespace(cores=2),
         grown=1.25,
     )
@@ -47,3 +51,35 @@ def test_an_artifact_that_became_int8_is_compared_again(
     _compress(session, result, 0.001, lambda: 10.0)
     assert (result.int8, result.precision) == (int8, precision)
     assert len(checked) == (precision == "int8")
+
+
+def writes(arguments: dict[str, Any], channel: Channel) -> dict[str, Any]:
+    """A job that goes on writing models."""
+    while True:
+        model = Path(arguments["folder"]) / "refit" / "model"
+        model.mkdir(parents=True, exist_ok=True)
+        (model / "model.json").touch()
+
+
+def test_a_refit_that_does_not_end_in_time_leaves_nothing(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with ProcessExecutor(1) as executor:
+        session: Any = SimpleNamespace(
+            directory=SimpleNamespace(trial=lambda ident: tmp_path),
+            executor=executor,
+            interruption=SimpleNamespace(number=None),
+            notes=[],
+            refit_job=lambda trial, seconds: Job(f"{__file__}:writes", {"folder": str(tmp_path)}),
+        )
+        ends = []
+
+        def left() -> float:
+            """Until half a second after the job's first model."""
+            if not ends and (tmp_path / "refit" / "model").exists():
+                ends.append(time.monotonic() + 0.5)
+            return (ends[0] if ends else began + 60.0) - time.monotonic()
+
+        _refit_one(session, SimpleNamespace(id=3), left)
+        assert not (tmp_path / "refit").exists()
+        assert executor.free_cores() == 1
+    assert session.notes == ["trial 3 was not fitted again on all rows: no time"]

@@ -43,3 +43,28 @@ def test_mixing_needs_images() -> None:
     numbers = dataclasses.replace(IMAGES, num_images=0, num_numbers=4, symmetries="")
     with pytest.raises(UsageError, match=r"training\.mixing"):
         plan.make(numbers, {"training.mixing": 0.5}, ())
+
+
+MIXTURE = dataclasses.replace(IMAGES, num_numbers=4)
+
+
+@pytest.mark.parametrize(
+    ("facts", "wishes", "takes"),
+    [
+        (IMAGES, {}, True),
+        (IMAGES, {"model.kind": "trees"}, False),
+        (IMAGES, {"training.symmetries": "left-right"}, False),
+        (MIXTURE, {"model.kind": "fusion_network"}, True),
+        (MIXTURE, {"model.kind": "fusion_network", "model.convolutions": 16}, True),
+        (MIXTURE, {"model.kind": "fusion_network", "model.convolutions": 0}, False),
+    ],
+)
+def test_flips_are_tried_for_candidates_that_may_use_them_alone(facts: Facts, wishes: dict, takes: bool) -> None:
+    made = plan.make(facts, wishes, ())
+    assert any(map(plan.takes_symmetries, made.planned.values())) is takes
+
+
+def test_a_fusion_network_without_convolutions_names_no_flips() -> None:
+    made = plan.make(MIXTURE, {}, ())
+    of = {n: plan.recipe_of(made, {"candidate": "fusion_network", "model.convolutions": n}, 0) for n in (0, 16)}
+    assert {n: recipe.training.symmetries for n, recipe in of.items()} == {0: "", 16: "left-right"}

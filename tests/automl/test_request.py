@@ -4,11 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import typer
 
 import thrifty
-from thrifty.api import open_run
+import thrifty.api
+from thrifty.api import Run, open_run
 from thrifty.automl.plan import parse_wishes
-from thrifty.automl.request import Request, parse_settings, read_recipe
+from thrifty.automl.request import Request, merged, parse_settings, read_recipe
+from thrifty.cli import main as cli
 from thrifty.core.errors import StoreError, UsageError
 from thrifty.core.space import Choice, Float, Int
 
@@ -60,6 +63,31 @@ def test_the_recipe_of_a_trial_is_a_recipe_file(tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text('{"model": {"kind": "trees"}, "training": null, "seed": 3}')
     assert read_recipe(path) == {"model": {"kind": "trees"}}
+
+
+def test_a_setting_leaves_the_other_fields_of_a_recipe_file_as_they_are(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(thrifty.api, "start", lambda options, **more: asked.append(options) or Run(tmp_path, {}))
+    path = tmp_path / "recipe.yaml"
+    path.write_text("model: {kind: trees, num_leaves: 15}\n")
+    thrifty.run("data.csv", recipe=path, settings={"model.learning_rate": 0.1})
+    words = {"data": "data.csv", "recipe": path, "settings": ["model.learning_rate=0.1"], "out": None, "exclude": None}
+    with pytest.raises(typer.Exit):
+        cli._start("run", {**words, "json": True, "no_cache": False})
+    both = {"model": {"kind": "trees", "num_leaves": 15, "learning_rate": 0.1}}
+    assert [options["recipe"] for options in asked] == [both, both]
+
+
+def test_a_recipe_part_that_is_no_mapping_is_a_usage_error():
+    with pytest.raises(UsageError, match="'model' must be fields"):
+        merged({"model": "trees"}, {"model": {"width": 3}})
+
+
+@pytest.mark.parametrize("domain", [Choice(8, 16, ordered=True), Int(8, 32), Float(1, 9, log=True)])
+def test_a_domain_in_a_recipe_is_the_same_when_a_run_goes_on(domain):
+    request = Request("data.csv", recipe={"model": {"width": domain}})
+    again = Request.from_json(json.loads(json.dumps(request.to_json())))
+    assert parse_wishes(again.recipe) == parse_wishes(request.recipe) == {"model.width": domain}
 
 
 def test_a_recipe_that_is_no_mapping_is_a_usage_error(tmp_path):

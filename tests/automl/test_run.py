@@ -2,11 +2,19 @@
 
 import json
 import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from sklearn.metrics import average_precision_score
 
 import thrifty
+from thrifty.automl import run as automl
+from thrifty.core.run_directory import RunDirectory
 
 ROWS = [
     {"size": round(random.Random(i).gauss(i % 2, 0.4), 3), "kind": "abc"[i % 3], "label": f"c{i % 2}"}
@@ -41,6 +49,19 @@ def test_a_finished_run_resumes_to_itself(run):
     assert again.report == run.report
 
 
+def test_a_run_goes_on_where_the_candidate_that_was_best_is_not_to_be_had(run, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(run.path, again)
+    asked = json.loads((again / "request.json").read_text())
+    best = next(c["name"] for c in run.report["candidates"] if c["trials"] and c["name"] == run.report["best"])
+    (again / "request.json").write_text(json.dumps({**asked, "exclude": [*asked["exclude"], best]}))
+    resumed = thrifty.resume(again, minutes=0.15, progress=False)
+    assert resumed.exit_code == 0
+    assert {m["candidate"] for m in run.report["members"]} <= {
+        c["name"] for c in resumed.report["candidates"] if c["status"] == "done"
+    }
+
+
 def test_a_second_run_into_the_folder_is_refused(run):
     with pytest.raises(thrifty.UsageError, match="holds a run"):
         thrifty.run(ROWS, "label", out=run.path)
@@ -51,6 +72,103 @@ def test_bad_data_leaves_nothing_behind(tmp_path):
     with pytest.raises(thrifty.DataError, match="labl"):
         thrifty.run(ROWS, "labl", minutes=0.4, out=out)
     assert not out.exists()
+
+
+def test_wrong_use_that_is_found_late_removes_no_trial(tmp_path, monkeypatch):
+    def fails(directory: RunDirectory, *_: object) -> None:
+        if tried:
+            directory.events.touch()
+        raise thrifty.UsageError("it cannot be written")
+
+    monkeypatch.setattr(automl, "_go", fails)
+    for tried in (False, True):
+        with pytest.raises(thrifty.UsageError):
+            thrifty.run(ROWS, "label", out=tmp_path / str(tried))
+    assert [path.name for path in tmp_path.iterdir()] == ["True"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/a/photos", "photos"), ("/a/b.tar.gz", "b"), ("/a/parts/*.csv", "parts"), ("/*.csv", "data"), ("/.x", "data")],
+)
+def test_a_run_is_called_after_its_data(path, name):
+    assert automl._name_of(path) == name
+
+
+@pytest.mark.parametrize("program", ["/env/bin/thrifty", "/env/lib/thrifty/__main__.py"])
+def test_the_report_names_the_command_and_not_that_of_another_program(monkeypatch, program):
+    request = automl.Request("rows.csv", minutes=3.0)
+    monkeypatch.setattr(sys, "argv", [program, "resume", "x"])
+    assert automl.command_line(request) == ["thrifty", "resume", "x"]
+    monkeypatch.setattr(sys, "argv", [program.replace("thrifty", "service"), "--token", "secret"])
+    assert automl.command_line(request) == ["thrifty", "run", "rows.csv", "--minutes", "3"]
+
+
+def test_data_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert automl._path_of("~/rows.csv") == automl._path_of(Path("~/rows.csv")) == str(tmp_path / "rows.csv")
+
+
+@pytest.mark.parametrize("named", [{"data": ""}, {"data": ROWS, "test": " "}])
+def test_an_empty_path_is_not_the_current_folder(tmp_path, named):
+    with pytest.raises(thrifty.UsageError, match="no data is named"):
+        thrifty.run(target="label", minutes=0.1, out=tmp_path / "out", **named)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_run_that_breaks_its_limits_says_so_again(tmp_path):
+    directory = RunDirectory(tmp_path)
+    directory.request.write_text('{"format": 1, "data": "rows.csv"}')
+    for kept, code in ((True, 0), (False, 3)):
+        directory.report.write_text(json.dumps({"limits": {"max_size_mb": {"kept": kept}}}))
+        assert thrifty.resume(tmp_path).exit_code == code
+
+
+def test_what_is_left_of_further_minutes_is_there_for_the_next_sitting(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(automl, "_go", lambda *asked, **more: given.append(asked[4]) or automl.Outcome(tmp_path, {}, 0))
+    (tmp_path / "request.json").write_text('{"format": 1, "data": "rows.csv", "minutes": 1.0}')
+    events = tmp_path / "events.jsonl"
+    for seconds, minutes in ((50, None), (70, 2.0), (100, None)):
+        events.write_text(json.dumps({"seq": 1, "time_seconds": seconds, "kind": "pulse", "trial": None}) + "\n")
+        thrifty.resume(tmp_path, minutes=minutes, progress=False)
+    assert given == pytest.approx([10.0, 120.0, 90.0])
+
+
+def test_a_run_that_was_killed_before_it_had_its_tables_cannot_go_on(tmp_path):
+    (tmp_path / "request.json").write_text('{"format": 1, "data": ""}')
+    with pytest.raises(thrifty.StoreError, match="start it again"):
+        thrifty.resume(tmp_path)
+
+
+READING = """
+import sys, time
+import thrifty
+from thrifty.automl import preparing
+def prepare(*_, **__):
+    print("reading", flush=True)
+    time.sleep(60)
+preparing.prepare = prepare
+try:
+    thrifty.run([{"a": 1, "b": 2}], "b", out=sys.argv[1], progress=False)
+except thrifty.ThriftyError as error:
+    print(error, flush=True)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_data_is_read_ends_the_run_at_once(tmp_path, number):
+    command = [sys.executable, "-c", READING, str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "reading\n"
+    began = time.monotonic()
+    process.send_signal(number)
+    said = process.communicate()[0]
+    assert process.returncode == 128 + number
+    assert time.monotonic() - began < 10
+    assert f"go on with: thrifty resume {tmp_path / 'out'}" in said
 
 
 def test_average_precision_looks_for_the_class_that_was_rarer_when_trained(tmp_path):

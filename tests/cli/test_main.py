@@ -1,5 +1,7 @@
 """The command: exit codes and what it says when it is used wrongly."""
 
+import errno
+import io
 import json
 import os
 import subprocess
@@ -8,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from linear_model import model_of
 
+from thrifty.api import Run
+from thrifty.cli import main as cli
 from thrifty.data.column import Column, Meaning, Schema, Task
 from thrifty.exporting.artifact import Member, assemble
 
@@ -94,3 +99,35 @@ def test_a_failure_keeps_its_exit_code_though_nobody_reads(data):
     code, said = unread("predict", "nothing", "rows.csv", cwd=data)
     assert code == 2
     assert said.startswith("thrifty: there is no run directory")
+
+
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_a_stream_that_the_shell_closed_changes_no_exit_code(data, closed):
+    for words, code in ((["doctor"], 0), (["predict", "nothing", "rows.csv"], 2)):
+        command = " ".join([sys.executable, "-m", "thrifty", *words, f"{closed}>&-"])
+        done = subprocess.run(command, shell=True, cwd=data, capture_output=True, text=True)
+        assert done.returncode == code
+        assert "Traceback" not in done.stderr
+
+
+def test_json_is_alone_on_stdout_though_the_objective_prints(tmp_path):
+    (tmp_path / "objective.py").write_text("print('hello')\ndef loss(config):\n    return config['x'] ** 2\n")
+    (tmp_path / "space.yaml").write_text("x: {low: -1.0, high: 1.0}\n")
+    options = ["--space", "space.yaml", "--trials", "2", "--json", "--out", "out"]
+    done = thrifty("tune", "objective.py:loss", *options, cwd=tmp_path)
+    assert json.loads(done.stdout)["num_trials"] == 2
+    assert "hello" in done.stderr
+    done = thrifty("resume", "out", "--minutes", "0.01", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["num_trials"] >= 2
+
+
+class Unread(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_a_run_keeps_its_exit_code_though_nobody_reads_its_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Unread())
+    with pytest.raises(typer.Exit) as ended:
+        cli._finish(Run(tmp_path, {"stopped_because": "limits"}, 3), as_json=True)
+    assert ended.value.exit_code == 3

@@ -4,6 +4,7 @@ import pytest
 
 from thrifty.core import run_directory
 from thrifty.core.errors import StoreError, UsageError
+from thrifty.core.run_directory import RunDirectory, create
 
 
 def test_runs_are_numbered(tmp_path, monkeypatch):
@@ -49,3 +50,28 @@ def test_a_run_of_a_newer_version_is_refused(tmp_path):
     directory.request.write_text('{"format": 99}')
     with pytest.raises(StoreError, match="newer version"):
         run_directory.open_run(directory.path)
+
+
+def test_a_directory_is_held_by_one_process_at_a_time(tmp_path):
+    directory = RunDirectory(tmp_path)
+    with directory.held(), pytest.raises(StoreError, match="goes on in another process"), directory.held():
+        pass
+    with directory.held():
+        pass
+
+
+def test_of_two_runs_that_are_started_at_once_one_has_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_directory, "_claim", lambda path: path)  # both saw it empty
+    create(tmp_path, "data", {})
+    with pytest.raises(UsageError, match="name another with --out"):
+        create(tmp_path, "data", {})
+
+
+def test_what_a_killed_process_was_writing_is_swept_away(tmp_path):
+    directory = RunDirectory(tmp_path)
+    kept = ("artifact", "trials/1/model", ".git")
+    for name in (*kept, ".artifact.x1", "artifact-int8", ".int8.y", "trials/1/.model.z", "trials/1/refit/.model.z"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").touch()
+    directory.sweep()
+    assert {str(file.parent.relative_to(tmp_path)) for file in tmp_path.rglob("file")} == set(kept)

@@ -1,6 +1,7 @@
 """Jobs that misbehave, for test_processes.py."""
 
 import ctypes
+import mmap
 import os
 import signal
 import subprocess
@@ -51,6 +52,13 @@ def reports_and_returns(arguments, channel):
     channel.report({})
     time.sleep(0.3)
     return {"never": "looked"}
+
+
+def maps_file(arguments, channel):
+    with open(arguments["file"], "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        total = sum(pages[at] for at in range(0, len(pages), 4096))
+        time.sleep(0.6)
+    return {"total": total}
 
 
 def takes_memory(arguments, channel):

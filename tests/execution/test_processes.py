@@ -112,6 +112,13 @@ def test_memory_of_grandchildren_counts(shared):
     assert ended.outcome == "memory"
 
 
+def test_files_that_a_child_maps_are_not_memory_that_it_holds(shared, tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * 200_000_000)
+    ended = run(shared, "maps_file", {"file": str(tmp_path / "file")}, memory_bytes=100_000_000)
+    (tmp_path / "file").unlink()
+    assert (ended.outcome, ended.why) == ("done", "")
+
+
 def test_a_memory_error_is_an_outcome_of_memory(shared):
     ended = run(shared, "asks_too_much_memory")
     assert ended.outcome == "memory"
@@ -238,6 +245,34 @@ def test_what_jobs_print_goes_into_their_log(tmp_path):
     (log,) = (tmp_path / "logs").glob("1-*.log")
     assert log.name == "1-trial_7_a.log"
     assert "Traceback" in log.read_text()
+
+
+def test_no_log_is_written_over(tmp_path):
+    said = []
+    for word in ("early", "late"):
+        (tmp_path / f"{word}.py").write_text(f"print('{word}', flush=True)")
+        said += [f"{word}\n"]
+    for _ in range(2):
+        with ProcessExecutor(1, log_folder=tmp_path / "logs") as executor:
+            for word in ("early", "late"):
+                preload = (f"{tmp_path}/{word}.py",)
+                executor.submit(Job("thrifty.testing.executors:raises", label="trees", preload=preload))
+                collect(executor)
+    logs = {log: log.read_text() for log in (tmp_path / "logs").iterdir()}
+    assert sorted(text for log, text in logs.items() if log.name.startswith("server-")) == sorted(said * 2)
+    assert sorted(log.name for log in logs if not log.name.startswith("server-")) == [
+        "1-trees.log", "1-trees_2.log", "2-trees.log", "2-trees_2.log",
+    ]  # fmt: skip
+
+
+def test_a_server_that_still_imports_is_not_waited_for():
+    sys.path.insert(0, HERE)
+    executor = ProcessExecutor(1)
+    executor.warm(("slow_to_import",))
+    sys.path.remove(HERE)
+    began = time.monotonic()
+    executor.close()
+    assert time.monotonic() - began < 0.5
 
 
 def test_many_messages_and_a_large_result_arrive_whole(shared):

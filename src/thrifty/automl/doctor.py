@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import sys
@@ -22,10 +21,11 @@ EXTRAS = {
 def examine() -> dict[str, Any]:
     """Values: `machine`, `python`, `extras` {name: {package: version or None}}, `weights`, `cache`, `problems`."""
     from thrifty.core.version import VERSION
+    from thrifty.data.cache import default_folder
     from thrifty.execution.resources import machine
 
     extras = {name: {package: _version(package) for package in packages} for name, packages in EXTRAS.items()}
-    cache = Path(os.environ.get("THRIFTY_CACHE") or Path.home() / ".cache" / "thrifty")
+    cache = default_folder()
     return {
         "thrifty": VERSION,
         "python": platform.python_version(),

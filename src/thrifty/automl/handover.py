@@ -14,6 +14,7 @@ from thrifty.automl.compression import try_int8
 from thrifty.automl.ensemble import Member
 from thrifty.automl.members import Choice, Library, choose, fits_limits, honest_outputs, mixed
 from thrifty.automl.plan import NETWORK_OVERHEAD_SECONDS
+from thrifty.automl.request import LIMITS_NOT_MET
 from thrifty.automl.session import Session
 from thrifty.core.files import read_json
 from thrifty.engines.trial import PARITY_ROWS, parity_rows
@@ -33,6 +34,7 @@ MOST_REFIT_SHARE = 0.4  # of the budget
 ROWS_POWER = 0.3  # of the number of rows, by which errors fall (.07 to .35 in https://arxiv.org/abs/1712.00409)
 ALL_CORES = 0.65  # of its seconds, that a fit which had one core takes on all of them
 HURRY_SECONDS = 6.0  # for everything after an interruption
+STOP_SECONDS = 2.0  # until a job that was killed is gone
 REPORT_SECONDS = 1.5
 MEASURE_SECONDS = 1.0
 TEST_BATCH = 256
@@ -40,7 +42,6 @@ TIMED_ROWS = (8, 64)  # the first also warm up; they alone are timed where they 
 TIMED_SECONDS = 0.3
 ALONE_ROWS = 8
 IMPORTANCE_SHARE = 0.05  # of what the run took so far, for what the columns are worth
-LIMITS_NOT_MET = 3
 MOST_TAKEN_UP = 5
 
 
@@ -135,6 +136,8 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
 
     began = session.clock.elapsed()
     library = _library(session)
+    if session.interruption.number is None:
+        library.time_again(0.1 * left())
     choice = choose(session, library)
     result = Result(choice)
     result.decision = _decision(session, choice)
@@ -161,8 +164,7 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
         session.phases["importance"] = round(session.clock.elapsed() - began, 3)
     stopped = stopped if result.limits_met else "limits"
     report = write_report(session, result, stopped)
-    if not session.request.cache:
-        shutil.rmtree(session.cache_folder(), ignore_errors=True)
+    shutil.rmtree(session.directory.path / "cache", ignore_errors=True)
     session.study.record("run_finished", stopped_because=report["stopped_because"])
     return (0 if result.limits_met else LIMITS_NOT_MET), report
 
@@ -204,7 +206,7 @@ def refit_to_come(session: Session) -> Refit:
     done = session.done()
     if not done or len(session.dataset.splits.rounds()) > 1 or session.has_refit(done[0].id):
         return Refit()
-    candidate = session.plan.planned[done[0].config["candidate"]].candidate
+    candidate = session.candidate_of(done[0])
     seconds = _refit_seconds(session, done[0])
     most = min(MOST_REFIT_SHARE * (session.clock.budget_seconds or 0.0), session.search_clock.left())
     if seconds > most:
@@ -222,7 +224,7 @@ def _refit_seconds(session: Session, trial: Trial) -> float:
     found = read_json(chosen) if chosen.exists() else {}
     share = found["stop_epoch"] / found["epochs"] if found.get("stop_epoch") and found.get("epochs") else 1.0
     seconds = min(trial.cost_seconds, NETWORK_OVERHEAD_SECONDS + share * trial.cost_seconds)
-    alone = not session.plan.planned[trial.config["candidate"]].candidate.all_cores and session.executor.cores > 1
+    alone = not session.candidate_of(trial).all_cores and session.executor.cores > 1
     return 1.15 * session.grown * seconds * (ALL_CORES if alone else 1.0)
 
 
@@ -255,16 +257,28 @@ def _refit_one(session: Session, trial: Trial, left: Callable[[], float]) -> Non
     """Fits one trial again; what did not end in time, or was cut short of what was chosen, is taken away."""
     given = left()
     handle = session.executor.submit(session.refit_job(trial, given))
-    while session.interruption.number is None and left() > 0:
-        for update in session.executor.wait(min(0.5, max(0.0, left()))):
-            if isinstance(update, Ended) and update.handle == handle:
-                if update.outcome == "done" and update.seconds <= given - 1.0:
-                    return
-                session.notes.append(f"trial {trial.id} was not fitted again on all rows: {update.why or 'no time'}")
-                shutil.rmtree(session.directory.trial(trial.id) / "refit", ignore_errors=True)
-                return
-    session.executor.stop(handle, 0.0)
+    ended = None
+    while ended is None and session.interruption.number is None and left() > 0:
+        ended = _wait_for(session, handle, min(0.5, max(0.0, left())))
+    if ended is not None and ended.outcome == "done" and ended.seconds <= given - 1.0:
+        return
+    if ended is None:
+        session.executor.stop(handle, 0.0)
+        _wait_for(session, handle, STOP_SECONDS)  # or it would write into what is taken away
+    why = (ended and ended.why) or "no time"
+    session.notes.append(f"trial {trial.id} was not fitted again on all rows: {why}")
     shutil.rmtree(session.directory.trial(trial.id) / "refit", ignore_errors=True)
+
+
+def _wait_for(session: Session, handle: int, seconds: float) -> Ended | None:
+    """How a job ended, None where that takes longer."""
+    until = time.monotonic() + seconds
+    while True:
+        for update in session.executor.wait(max(0.0, until - time.monotonic())):
+            if isinstance(update, Ended) and update.handle == handle:
+                return update
+        if time.monotonic() >= until:
+            return None
 
 
 def _end_seconds(session: Session) -> float:

@@ -17,19 +17,21 @@ from thrifty.evaluation.decisions import logits_of, tempered
 MIN_GAIN = 0.002  # of what is lacking to a perfect score: what an ensemble must gain on validation
 OVERHEAD_BYTES = 30_000  # of an artifact beside its model: manifest, card, requirements
 LATENCY_ROWS = 12
+MOST_BYTES = 1_000_000_000  # of outputs that are held in memory
+FEWEST_HELD = 24  # trials
+MOST_TIMED_AGAIN = 5
+MOST_SLOWED = 3.0  # times as long as alone a model takes beside trials
 NUM_PARTS = 5  # of the validation rows, for a figure of what was chosen on the others
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The members, the validated value of their mix, and whether they are expected to keep the limits.
+    """The members of the artifact.
 
     temperature: what the logits of several members' mean are divided by; each member has one of its own before that.
     """
 
     members: Sequence[Member]
-    value: float
-    fits: bool
     temperature: float = 1.0
 
 
@@ -39,6 +41,7 @@ class Library:
     def __init__(self, session: Session) -> None:
         self.session = session
         self._scored: dict[int, Scored] = {}
+        self._scales: dict[int, Scale] = {}
 
     def scored(self, trial: int) -> Scored:
         if trial not in self._scored:
@@ -51,17 +54,49 @@ class Library:
                 predictions=outputs,
                 value=session.judge()(outputs),
                 temperature=heat,
-                scale=self._scale(trial),
+                scale=self._scale_before(trial),
             )
         return self._scored[trial]
 
     def all(self) -> list[Scored]:
-        """The best first, by their trials' values."""
-        return [self.scored(t.id) for t in self.session.done()]
+        """The best first, by their trials' values; of more than memory may hold, those that keep the limits first."""
+        trials = [t.id for t in self.session.done()]
+        if trials and len(trials) > (most := self._most(trials[0])):
+            trials.sort(key=lambda trial: not fits_limits(self.session, [self._scale_before(trial)]))
+            trials = trials[:most]
+            self._scored = {trial: scored for trial, scored in self._scored.items() if trial in trials}
+        return [self.scored(trial) for trial in trials]
+
+    def _most(self, trial: int) -> int:
+        """How many trials' outputs are held in memory at once."""
+        return max(FEWEST_HELD, MOST_BYTES // max(1, self.scored(trial).predictions.nbytes))
+
+    def time_again(self, seconds: float) -> None:
+        """Times models again that were too slow while trials ran beside them: the best, until one keeps the limits.
+
+        seconds: about how long that may take.
+        """
+        limit = self.session.request.max_latency_ms
+        if limit is None:
+            return
+        for scored in sorted(self.all(), key=lambda s: -s.value)[:MOST_TIMED_AGAIN]:
+            if fits_limits(self.session, [scored.scale]):
+                return
+            price = LATENCY_ROWS * scored.scale.latency_ms / 1000
+            if scored.scale.latency_ms <= MOST_SLOWED * limit and price <= seconds:
+                seconds -= price
+                self._scales[scored.trial] = self._scale(scored.trial)
+                self._scored[scored.trial] = replace(scored, scale=self._scales[scored.trial])
 
     def scales(self, members: Sequence[Member]) -> list[Scale]:
         """The members' models as they are on disk, refitted or not."""
         return [self._scale(member.trial) for member in members]
+
+    def _scale_before(self, trial: int) -> Scale:
+        """What was measured of a trial's model before, or is measured now."""
+        if trial not in self._scales:
+            self._scales[trial] = self._scale(trial)
+        return self._scales[trial]
 
     def _scale(self, trial: int) -> Scale:
         from thrifty.exporting.measure import size_bytes
@@ -95,22 +130,20 @@ def fits_limits(session: Session, chosen: Sequence[Scale]) -> bool:
 
 
 def choose(session: Session, library: Library, *, ensembles: bool = True) -> Choice:
-    """The members to hand over. Where no trial keeps the limits, the one that comes nearest, and `fits` is false."""
+    """The members to hand over. Where no trial keeps the limits, the one that comes nearest."""
     scored = library.all()
     fitting = [s for s in scored if fits_limits(session, [s.scale])]
     if not fitting:
-        nearest = min(scored, key=lambda s: _excess(session, s.scale))
-        return Choice(single(nearest), nearest.value, fits=False)
+        return Choice(single(min(scored, key=lambda s: _excess(session, s.scale))))
     best = max(s.value for s in fitting)
-    members, value = select(
+    members, _ = select(
         fitting if ensembles else fitting[:1],
         session.judge,
         fits=lambda scales: fits_limits(session, scales),
         min_gain=MIN_GAIN * abs(session.perfect - best),
         seed=session.request.seed,
     )
-    warmth = _warmth(session, members, np.arange(len(session.y_validation)))
-    return Choice(members, value, fits=True, temperature=warmth)
+    return Choice(members, _warmth(session, members, np.arange(len(session.y_validation))))
 
 
 def mixed(session: Session, members: Sequence[Member], temperature: float = 1.0) -> np.ndarray:

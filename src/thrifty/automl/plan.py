@@ -15,7 +15,7 @@ from thrifty.automl.symmetries import CHANGES
 from thrifty.core.domain import domain_from_json
 from thrifty.core.errors import UsageError
 from thrifty.core.space import Choice, Domain, Float, Int
-from thrifty.recipe import MODELS, Recipe, TextFinetune, override, space_of, to_json
+from thrifty.recipe import MODELS, FusionNetwork, Recipe, TextFinetune, override, space_of, to_json
 from thrifty.tuning.policies.ladder import Arm
 
 TEXT_FIELDS = ("model.word_ngrams", "model.char_ngrams", "model.max_features")  # that change nothing without text
@@ -46,10 +46,11 @@ class Plan:
     single: bool = False
 
 
-def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str]) -> Plan:
+def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str], single: bool = False) -> Plan:
     """Fits the ladder to the data and the user's wishes.
 
-    wishes: {path: value or domain}, as `parse_wishes` gives them. Raises UsageError for an unknown candidate, a path
+    wishes: {path: value or domain}, as `parse_wishes` gives them. single: with the candidate alone that is believed
+    best, for training one recipe. Raises UsageError for an unknown candidate, a path
     that no candidate has, or when nothing is left.
     """
     registry.check_names(excluded)
@@ -84,7 +85,18 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str]) -> Pl
             raise UsageError(f"no candidate that fits this data has a field {path!r}; see docs/recipes.md")
     if not planned or (set(planned) == {"baseline"} and "baseline" not in (kind, *excluded) and kind is not None):
         raise UsageError("no candidate is left: " + "; ".join(f"{k}: {v}" for k, v in skipped.items()))
-    return Plan(planned, skipped)
+    plan = Plan(planned, skipped)
+    return _only_one(plan, facts) if single else plan
+
+
+def takes_symmetries(planned: Planned) -> bool:
+    """Whether a candidate may mirror or turn images in training, and which of that keeps labels is to be found."""
+    if "training.symmetries" in planned.wished:
+        return False
+    model = planned.recipe.model
+    if isinstance(model, FusionNetwork):
+        return bool(model.convolutions) or "model.convolutions" in planned.space
+    return model.kind in IMAGE_NETWORKS
 
 
 def _apply(
@@ -127,12 +139,13 @@ def _check_symmetries(wish: Any) -> None:
 def parse_wishes(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flattens a nested recipe into {path: value or domain}.
 
-    A list narrows a field to a choice; {low, high, log} to a range. Raises UsageError for anything else nested deeper.
+    A list or {options} narrows a field to a choice; {low, high, log} to a range. Raises UsageError for anything else
+    nested deeper.
     """
     wishes: dict[str, Any] = {}
     for name, value in tree.items():
         path = f"{prefix}{name}"
-        if isinstance(value, Mapping) and {"low", "high"} <= set(value):
+        if isinstance(value, Mapping) and ({"low", "high"} <= set(value) or "options" in value):
             wishes[path] = domain_from_json(value)
         elif isinstance(value, Mapping):
             if prefix:
@@ -188,10 +201,13 @@ def recipe_of(plan: Plan, config: Mapping[str, Any], seed: int) -> Recipe:
     """The concrete recipe of a trial's configuration."""
     planned = plan.planned[config["candidate"]]
     values = {path: value for path, value in config.items() if path != "candidate"}
-    return dataclasses.replace(override(planned.recipe, values), seed=seed)
+    recipe = dataclasses.replace(override(planned.recipe, values), seed=seed)
+    if isinstance(recipe.model, FusionNetwork) and not recipe.model.convolutions:  # it sees no pixels
+        recipe = override(recipe, {"training.symmetries": ""})
+    return recipe
 
 
-def only_one(plan: Plan, facts: Facts) -> Plan:
+def _only_one(plan: Plan, facts: Facts) -> Plan:
     """The plan with the one candidate that is believed best, for training a single recipe."""
     names = [name for name in plan.planned if name != "baseline"] or list(plan.planned)
     best = max(names, key=lambda name: plan.planned[name].candidate.prior(facts).skill)

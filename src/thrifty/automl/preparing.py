@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +42,30 @@ def prepared(directory: RunDirectory, request: Request, clock: Clock, watch: Any
             options=options_of(request),
             clock=clock,
             share=MEDIA_SHARE,
-            cache=Cache(default_folder() if request.cache else directory.path / "cache"),
+            cache=Cache(cache_folder(directory.path, request.cache)),
             cores=usable_cores(),
             bad_rows_file=directory.bad_rows,
         )
         dataset, findings = found.dataset, found.findings
+    if request.cache and cache_folder(directory.path) != default_folder():
+        said = f"the cache {default_folder()} cannot be written: what is computed is kept for this run alone"
+        watch({"kind": "said", "text": f"{said}; THRIFTY_CACHE names another"})
     told = describe.describe(dataset, findings)
     watch({"kind": "said", "text": told.task})
     watch({"kind": "said", "text": told.splits_line})
     for problem in told.problems:
         watch({"kind": "said", "text": problem})
     return dataset, findings
+
+
+def cache_folder(own: Path, shared: bool = True) -> Path:
+    """Where what is computed is kept: for later runs too, or where that cannot be written in a run's `own` folder."""
+    folder = default_folder()
+    if not shared:
+        return own / "cache"
+    with suppress(OSError):
+        (folder / ".locks").mkdir(parents=True, exist_ok=True)
+    return folder if all(os.access(each, os.W_OK) for each in (folder, folder / ".locks")) else own / "cache"
 
 
 def options_of(request: Request) -> Options:
@@ -122,7 +137,7 @@ def inspect(
         )  # fmt: skip
         found = prepare(
             request.data, request.target, folder=folder / "data", test=request.test, validation=request.validation,
-            options=options_of(request), cache=Cache(default_folder()), cores=usable_cores(),
+            options=options_of(request), cache=Cache(cache_folder(folder)), cores=usable_cores(),
         )  # fmt: skip
         told = describe.describe(found.dataset, found.findings)
         return {**told.to_json(), "splits_line": told.splits_line}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -13,13 +14,46 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 MOST_ROWS = 12
+STATES = {
+    "trial_started": "running", "trial_finished": "done", "trial_failed": "failed", "trial_stopped": "stopped",
+}  # fmt: skip
+
+
+class Heedless:
+    """A text stream in which what cannot be written is lost: a pipe or terminal that is gone ends no run.
+
+    Characters that its encoding has not are written as escapes.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def isatty(self) -> bool:
+        with suppress(AttributeError, ValueError):  # not every stream says so, and none that is closed
+            return bool(self._stream and self._stream.isatty())
+        return False
+
+    def write(self, text: str) -> int:
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        with suppress(OSError, ValueError):  # ValueError: it is closed
+            if self._stream:
+                self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            if self._stream:
+                self._stream.flush()
 
 
 class LiveView:
     """What is shown on a terminal while something goes on, and gone at its end; `view` draws it."""
 
     def __init__(self, *, to_stderr: bool) -> None:
-        self.stream = sys.stderr if to_stderr else sys.stdout
+        self.stream = cast(TextIO, Heedless(sys.stderr if to_stderr else sys.stdout))
         self.live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -83,9 +117,7 @@ class Progress(LiveView):
         row = state["candidates"].setdefault(
             notice["candidate"], {"trials": 0, "best": None, "seconds": 0.0, "state": ""}
         )
-        row["state"] = {"trial_started": "running", "trial_finished": "done", "trial_failed": "failed"}.get(
-            kind, row["state"]
-        )
+        row["state"] = STATES.get(kind, row["state"])
         if kind == "epoch":
             row["state"] = f"epoch {notice['epoch']}: {notice['score']}"
         if kind == "trial_finished":

@@ -10,7 +10,7 @@ import numpy as np
 from thrifty.automl.contrasts import augmentation_of
 from thrifty.automl.members import mixed
 from thrifty.automl.session import Session
-from thrifty.core.files import replacing, write_json
+from thrifty.core.files import read_json, replacing, write_json
 from thrifty.core.run_directory import RunDirectory
 from thrifty.core.version import VERSION
 from thrifty.data import describe
@@ -32,6 +32,7 @@ from thrifty.evaluation.slices import slicings_of
 from thrifty.execution.resources import machine
 from thrifty.exporting.artifact import write_card
 from thrifty.exporting.measure import size_bytes
+from thrifty.recipe import from_json
 from thrifty.tuning.policies.ladder import value_of
 from thrifty.tuning.trial import State, Trial
 
@@ -154,7 +155,7 @@ def _findings(session: Session, result: Result, stopped: str) -> Findings:
         limits=result.limits,
         environment=machine(),
         phases=session.phases,
-        command=command_line(request, session.directory),
+        command=command_line(request),
         seed=request.seed,
         folds=len(rounds) if len(rounds) > 1 else None,
         started=_when(session.clock.started),
@@ -167,7 +168,7 @@ def _cached(session: Session) -> list[str]:
     if not any((trial.extra.get("notes") or {}).get("found_older") for trial in session.study.trials):
         return []
     return [
-        f"features that an earlier run computed were found in {session.cache_folder()}: with --no-cache the same run "
+        f"features that an earlier run computed were found in {session.cache}: with --no-cache the same run "
         "takes longer"
     ]
 
@@ -216,8 +217,10 @@ def _test(session: Session, result: Result) -> Part | None:
 def _candidates(session: Session, stopped: str) -> list[CandidateFinding]:
     times = _times(session)
     not_tried = "not worth its time" if stopped == "converged" else "no time for it"
+    tried = {t.config.get("candidate") for t in session.study.trials}
+    skipped = {name: why for name, why in session.plan.skipped.items() if name not in tried}  # by earlier sittings
     found = []
-    for name in session.plan.planned:
+    for name in [*session.plan.planned, *(name for name in session.plan.skipped if name not in skipped)]:
         trials = [t for t in session.study.trials if t.config.get("candidate") == name]
         values = [t for t in trials if t.state is State.DONE and value_of(t) is not None]
         if values:
@@ -229,7 +232,7 @@ def _candidates(session: Session, stopped: str) -> list[CandidateFinding]:
         else:
             status, reason = "skipped", not_tried
         found.append(CandidateFinding(name, status, reason, [_trial(t, times) for t in trials]))
-    found += [CandidateFinding(name, "skipped", reason) for name, reason in session.plan.skipped.items()]
+    found += [CandidateFinding(name, "skipped", reason) for name, reason in skipped.items()]
     return found
 
 
@@ -263,11 +266,10 @@ def _pretrained(session: Session, result: Result) -> list[dict[str, Any]]:
 
     kinds: set[tuple[Kind, str | None]] = set()
     for member in result.choice.members:
-        planned = session.plan.planned[session.study.trial(member.trial).config["candidate"]]
-        preparation = planned.recipe.preparation
+        recipe = from_json(read_json(session.directory.trial(member.trial) / "recipe.json"))
         for kind in KINDS:
-            if f"{kind}_embedding" in preparation.blocks or TRAINED.get(planned.recipe.model.kind) == kind:
-                kinds.add((kind, preparation.backbone(kind)))
+            if f"{kind}_embedding" in recipe.preparation.blocks or TRAINED.get(recipe.model.kind) == kind:
+                kinds.add((kind, recipe.preparation.backbone(kind)))
     found = (find(kind, folder) for kind, folder in sorted(kinds, key=str))
     return [weights.card() for weights in found if weights is not None]
 

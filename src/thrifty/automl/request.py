@@ -16,6 +16,7 @@ from typing import Any
 from thrifty.core.errors import StoreError, UsageError
 
 MIN_MINUTES = 1 / 60
+LIMITS_NOT_MET = 3  # the exit code
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,16 @@ def parse_settings(settings: Mapping[str, Any] | list[str]) -> tuple[dict[str, A
                 f"--set {path}: the part before the dot must be schema, backbone, preparation, model or training"
             )
     return recipe, meanings
+
+
+def merged(recipe: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested wishes with the fields that `settings` name in place of the recipe's own, and its others as they are."""
+    found = dict(recipe)
+    for part, fields in settings.items():
+        if not isinstance(found.get(part, {}), Mapping):
+            raise UsageError(f"recipe part {part!r} must be fields like {{kind: trees}}, not {found[part]!r}")
+        found[part] = {**found.get(part, {}), **fields}
+    return found
 
 
 def _backbone(name: str) -> str:

@@ -1,7 +1,7 @@
 """A run from the first word to the last byte: prepare, plan, search, hand over.
 
 `start` begins a run in a new directory, `resume` goes on with one. What happens is told to a watcher as dicts with
-`kind`: said, stage, trial_started, epoch, trial_finished, trial_failed, artifact_written.
+`kind`: said, stage, trial_started, epoch, trial_finished, trial_failed, trial_stopped.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from thrifty.automl.candidates.candidate import CLASSICAL, PYTORCH, check_names
-from thrifty.automl.request import Request
+from thrifty.automl.request import LIMITS_NOT_MET, Request
 from thrifty.core import run_directory
-from thrifty.core.errors import DataError, ExternalError, MissingExtraError, ThriftyError, UsageError
+from thrifty.core.errors import DataError, ExternalError, MissingExtraError, StoreError, ThriftyError, UsageError
 from thrifty.core.events import last_seconds
 from thrifty.core.files import read_json, write_json
 from thrifty.core.interruption import Interruption, StoppableClock
@@ -53,20 +53,22 @@ def start(options: Mapping[str, Any], *, out: Path | None, watch: Any, started: 
     """Begins a run. A run whose data or options cannot be used leaves nothing behind."""
     sources = {name: options.get(name) for name in ("data", "test", "validation")}
     paths = {name: _path_of(source) for name, source in sources.items()}
-    request = Request(**{**options, **{n: (p or ("" if n == "data" else None)) for n, p in paths.items()}})
+    named = {name: "" if path is None and name == "data" else path for name, path in paths.items()}
+    request = Request(**{**options, **named})
     check_names(request.exclude)
-    name = Path(paths["data"]).name.split(".")[0] if paths["data"] else "data"
-    directory = run_directory.create(out, name or "data", request.to_json())
+    directory = run_directory.create(out, _name_of(paths["data"]), request.to_json())
     from thrifty.evaluation.metrics import metric_for
 
     try:
         need_extra()
         if request.metric is not None:
             metric_for(request.metric)  # before the data is read
-        request = _keep_tables(directory, request, sources, paths)
-        return _go(directory, request, watch, started, request.minutes * 60, resumed=False)
+        with directory.held():
+            request = _keep_tables(directory, request, sources, paths)
+            return _go(directory, request, watch, started, request.minutes * 60)
     except (DataError, UsageError):
-        run_directory.discard(directory, named=out is not None)
+        if not directory.events.exists():  # nothing was tried
+            run_directory.discard(directory, named=out is not None)
         raise
 
 
@@ -74,17 +76,39 @@ def resume(path: Path, *, minutes: float | None, watch: Any, started: float) -> 
     """Goes on with the run at `path`: with what was left of its minutes, or with further ones."""
     directory, asked = run_directory.open_run(path)
     request = Request.from_json(asked)
+    if not request.data:
+        raise StoreError(f"the run in {directory.path} ended before its tables were written there; start it again")
     spent = last_seconds(directory.events)
-    finished = directory.report.exists() and not (directory.path / "unfinished").exists()
-    if minutes is None and finished:
-        report = read_json(directory.report)
+    report = _final_report(directory)
+    if minutes is None and report is not None:
         watch({"kind": "said", "text": f"{directory.path} is finished; give it more time with --minutes"})
-        return Outcome(directory.path, report, 0)
-    budget = minutes * 60 if minutes is not None else request.minutes * 60 - spent
+        kept = all(limit["kept"] for limit in report["limits"].values())
+        return Outcome(directory.path, report, 0 if kept else LIMITS_NOT_MET)
+    budget = request.minutes * 60 - spent
     if minutes is not None:
-        request = replace(request, minutes=minutes)
+        request, budget = replace(request, minutes=minutes), minutes * 60
     need_extra()
-    return _go(directory, request, watch, started, max(budget, 5.0), resumed=True, spent_before=spent)
+    with directory.held():
+        if minutes is not None:
+            _allow(directory, request, spent + budget)
+        return _go(directory, request, watch, started, max(budget, 5.0), spent_before=spent)
+
+
+def _allow(directory: RunDirectory, request: Request, seconds: float) -> None:
+    """Writes down how long the run may take in all, so that a further sitting that is killed can go on for the rest."""
+    status = directory.request.stat()  # its time is when the run began
+    asked = replace(request, minutes=seconds / 60)
+    write_json(directory.request, {"format": run_directory.FORMAT, **asked.to_json()})
+    os.utime(directory.request, (status.st_atime, status.st_mtime))
+
+
+def _final_report(directory: RunDirectory) -> dict[str, Any] | None:
+    """The report of a run that has ended by itself; None where it has not, or the report cannot be read."""
+    try:
+        report = None if directory.unfinished.exists() else read_json(directory.report)
+    except (OSError, ValueError):
+        return None
+    return report if isinstance(report, dict) and isinstance(report.get("limits"), dict) else None
 
 
 def need_extra() -> None:
@@ -98,9 +122,18 @@ def need_extra() -> None:
 
 def _path_of(source: Any) -> str | None:
     """The absolute path (or glob) that a source names, None for tables in memory and for nothing."""
-    if isinstance(source, (str, Path)):
-        return os.path.abspath(source)
-    return None
+    if not isinstance(source, (str, Path)):
+        return None
+    return os.path.abspath(os.path.expanduser(source)) if str(source).strip() else ""
+
+
+def _name_of(path: str | None) -> str:
+    """What a run on the data at a path is called; of a glob the folder that it begins with."""
+    if not path:
+        return "data"
+    whole = [part for part in Path(path).parts if not set(part) & set("*?[")]
+    inner = path if len(whole) == len(Path(path).parts) else str(Path(*whole))
+    return Path(inner).name.split(".")[0] or "data"
 
 
 def _keep_tables(
@@ -130,19 +163,17 @@ def _go(
     started: float,
     budget_seconds: float,
     *,
-    resumed: bool,
     spent_before: float = 0.0,
 ) -> Outcome:
     from thrifty.automl.handover import hand_over
     from thrifty.execution.processes import ProcessExecutor
 
-    unfinished = directory.path / "unfinished"
-    unfinished.touch()
     with Interruption() as interruption, ProcessExecutor(log_folder=directory.logs) as executor:
+        directory.sweep()
         executor.warm(CLASSICAL[1])
         executor.warm(PYTORCH[1])
         clock = StoppableClock(budget_seconds, started, interruption)
-        with _session(directory, request, watch, clock, interruption, executor, spent_before, resumed) as session:
+        with _session(directory, request, watch, clock, interruption, executor, spent_before) as session:
             stopped = _search(session)
             if interruption.number is not None:
                 stopped = "interrupted"
@@ -150,7 +181,7 @@ def _go(
                 _no_model(session)
             exit_code, report = hand_over(session, stopped)
             if interruption.number is None:
-                unfinished.unlink(missing_ok=True)
+                directory.unfinished.unlink(missing_ok=True)
     return Outcome(directory.path, report, interruption.exit_code or exit_code)
 
 
@@ -181,7 +212,6 @@ def _session(
     interruption: Interruption,
     executor: Any,
     spent_before: float,
-    resumed: bool,
 ) -> Iterator[Any]:
     """Prepares the data (or opens what was prepared), plans, and opens the study."""
     from thrifty.automl import backbones, symmetries
@@ -190,22 +220,28 @@ def _session(
     from thrifty.automl.preparing import prepared
     from thrifty.automl.session import Session
     from thrifty.core.budget import Clock
+    from thrifty.evaluation.findings import SymmetryFinding
     from thrifty.evaluation.metrics import METRICS, choose_metric, metric_for
     from thrifty.models.weights import found as weights_found
     from thrifty.tuning.study import Study
 
     began = clock.elapsed()
-    dataset, found = prepared(directory, request, clock, watch)
-    if interruption.number is not None:
-        raise Interrupted(directory, interruption)
-    wishes, named = backbones.resolve(planning.parse_wishes(request.recipe), request.offline)
+    try:
+        with interruption.raising():
+            dataset, found = prepared(directory, request, clock, watch)
+            wishes, named = backbones.resolve(planning.parse_wishes(request.recipe), request.offline)
+    except KeyboardInterrupt:
+        raise Interrupted(directory, interruption) from None
     facts = facts_of.gather(dataset, weights_found() | set(named), request.seed, backbones.sizes(named))
-    seconds = min(MOST_PROBE_SECONDS, PROBE_SHARE * (clock.budget_seconds or math.inf))
-    kept = symmetries.known(dataset, directory.data / "symmetries.json", facts.image_channels, seconds, request.seed)
-    facts = replace(facts, symmetries=symmetries.names_of(kept))
-    plan = planning.make(facts, wishes, request.exclude)
-    if request.command == "train":
-        plan = planning.only_one(plan, facts)
+    single = request.command == "train"
+    plan = planning.make(facts, wishes, request.exclude, single)
+    kept: Sequence[SymmetryFinding] = ()
+    if any(map(planning.takes_symmetries, plan.planned.values())):
+        seconds = min(MOST_PROBE_SECONDS, PROBE_SHARE * (clock.budget_seconds or math.inf))
+        file = directory.data / "symmetries.json"
+        kept = symmetries.known(dataset, file, facts.image_channels, seconds, request.seed)
+        facts = replace(facts, symmetries=symmetries.names_of(kept))
+        plan = planning.make(facts, wishes, request.exclude, single)
     metric, reason = _metric(request, dataset, choose_metric, metric_for)
     watch({"kind": "said", "text": f"metric: {metric} ({reason})"})
     direction = "" if METRICS[metric].sign > 0 else "negative_"
@@ -295,6 +331,8 @@ def _tell(session: Any, event: Any) -> None:
         session.watch({"kind": "epoch", "epoch": event.payload["epoch"], "score": score, **notice})
     elif event.kind == "trial_failed":
         session.watch({"kind": "trial_failed", "why": trial.why, **notice})
+    elif event.kind in ("trial_paused", "trial_skipped"):
+        session.watch({"kind": "trial_stopped", **notice})
     elif event.kind == "trial_finished":
         done = session.done()
         own = [t for t in done if t.config["candidate"] == trial.config["candidate"]]
@@ -314,8 +352,9 @@ def _tell(session: Any, event: Any) -> None:
         )
 
 
-def command_line(request: Request, directory: RunDirectory) -> list[str]:
-    """The words that made this run, for the report."""
-    if Path(sys.argv[0]).name in ("thrifty", "__main__.py"):
+def command_line(request: Request) -> list[str]:
+    """The words that made this run, for the report; another program's own words are not among them."""
+    program = Path(sys.argv[0])
+    if program.name == "thrifty" or program.parts[-2:] == ("thrifty", "__main__.py"):
         return ["thrifty", *sys.argv[1:]]
     return ["thrifty", request.command, request.data, "--minutes", f"{request.minutes:g}"]

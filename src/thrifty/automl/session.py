@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from thrifty.automl import plan as planning
+from thrifty.automl.candidates.candidate import Candidate, load
 from thrifty.automl.facts import Facts
 from thrifty.automl.plan import Plan
+from thrifty.automl.preparing import cache_folder
 from thrifty.automl.request import Request
 from thrifty.core.budget import Clock
 from thrifty.core.files import write_json
@@ -84,6 +85,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.search_clock = SearchClock(self.clock)
+        self.cache = cache_folder(self.directory.path, self.request.cache)
         splits = self.dataset.splits
         self.y_validation = self.dataset.targets(splits.validation_rows)
         self.weights_validation = self.dataset.weights(splits.validation_rows)
@@ -128,16 +130,6 @@ class Session:
         log_loss = scorer("log_loss", self.task, y, None, weights, self.positive)
         return lambda outputs: of(outputs) - log_loss(outputs)
 
-    def cache_folder(self) -> Path:
-        """Where computed features are kept: for later runs too, or with --no-cache for this one alone."""
-        if not self.request.cache:
-            return self.directory.path / "cache"
-        named = os.environ.get("THRIFTY_CACHE")
-        return Path(named) if named else Path.home() / ".cache" / "thrifty"
-
-    def say(self, text: str) -> None:
-        self.watch({"kind": "said", "text": text})
-
     def stage(self, name: str) -> None:
         self.watch({"kind": "stage", "stage": name, **self.times()})
 
@@ -176,6 +168,10 @@ class Session:
         columns = self.dataset.columns(rows)
         return [dict(zip(columns, cells)) for cells in zip(*columns.values())]
 
+    def candidate_of(self, trial: Trial) -> Candidate:
+        """What a trial is of; it may be one that an earlier sitting planned and this one does not."""
+        return load(trial.config["candidate"])
+
     def job_of(self, trial: Trial, purchase: Purchase) -> Job:
         """The job that fits a new trial on the train rows."""
         folder = self.directory.trial(trial.id)
@@ -185,7 +181,7 @@ class Session:
         recipe = to_json(planning.recipe_of(self.plan, trial.config, derive(self.request.seed, "trial", seed_of)))
         write_json(folder / "recipe.json", recipe)
         left = self.search_clock.left()
-        return self._job(str(trial.config["candidate"]), folder, recipe, "train", left)
+        return self._job(self.candidate_of(trial), folder, recipe, "train", left)
 
     @property
     def grown(self) -> float:
@@ -209,19 +205,18 @@ class Session:
         recipe = read_json(folder / "recipe.json")
         if "training.seconds" in trial.config:  # allotted for fewer rows
             recipe["training"]["seconds"] *= self.grown
-        job = self._job(str(trial.config["candidate"]), refit, recipe, "development", seconds)
+        job = self._job(self.candidate_of(trial), refit, recipe, "development", seconds)
         return replace(job, cores=min(self.executor.cores, self.facts.cores))
 
-    def _job(self, candidate: str, folder: Path, recipe: dict[str, Any], rows: str, seconds: float) -> Job:
-        planned = self.plan.planned[candidate].candidate
-        entry, preload = planned.engine
+    def _job(self, candidate: Candidate, folder: Path, recipe: dict[str, Any], rows: str, seconds: float) -> Job:
+        entry, preload = candidate.engine
         arguments = {
             "data": str(self.directory.data),
             "folder": str(folder),
             "recipe": recipe,
             "rows": rows,
             "metric": self.metric,
-            "cache": str(self.cache_folder()),
+            "cache": str(self.cache),
             "run_started": self.directory.request.stat().st_mtime,
             "seconds": max(0.5, seconds - 0.5),
             "device": "cpu",  # the only one that a request may name
@@ -231,7 +226,7 @@ class Session:
             entry=entry,
             arguments=arguments,
             preload=preload,
-            cores=min(self.executor.cores, self.facts.cores) if planned.all_cores else 1,
+            cores=min(self.executor.cores, self.facts.cores) if candidate.all_cores else 1,
             seconds=max(1.0, seconds + 5.0),
-            label=candidate,
+            label=candidate.name,
         )

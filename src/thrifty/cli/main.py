@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 failed from outside, 2 wrong use or data, 3 limits not met
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import sys
 from pathlib import Path
@@ -14,8 +13,13 @@ from typing import Annotated, Any
 
 import typer
 
+from thrifty.cli.streams import comes_of, flush, json_alone, open_streams
 from thrifty.core.budget import process_started
 from thrifty.core.errors import ThriftyError, UsageError
+
+KNOWN_ERRORS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EMFILE, errno.EIO,
+)  # fmt: skip
 
 app = typer.Typer(
     name="thrifty",
@@ -71,19 +75,17 @@ def root(
 def _start(command: str, arguments: dict[str, Any]) -> None:
     from thrifty.api import start
     from thrifty.automl.progress import Progress
-    from thrifty.automl.request import parse_settings
+    from thrifty.automl.request import merged, parse_settings, read_recipe
 
     as_json = arguments.pop("json")
     settings, recipe_file = arguments.pop("settings") or [], arguments.pop("recipe")
     recipe, meanings = parse_settings(settings)
     if recipe_file is not None:
-        from thrifty.automl.request import read_recipe
-
-        recipe = {**read_recipe(recipe_file), **recipe}
+        recipe = merged(read_recipe(recipe_file), recipe)
     out = arguments.pop("out")
     arguments["cache"] = not arguments.pop("no_cache")
     arguments["exclude"] = tuple(arguments.pop("exclude") or ())
-    with Progress(to_stderr=as_json) as progress:
+    with json_alone(as_json), Progress(to_stderr=as_json) as progress:
         finished = start(
             {**arguments, "recipe": recipe, "meanings": meanings, "command": command},
             out=out,
@@ -96,10 +98,14 @@ def _start(command: str, arguments: dict[str, Any]) -> None:
 def _finish(finished: Any, as_json: bool) -> None:
     from thrifty.cli.show import print_json, print_report
 
-    if as_json:
-        print_json(finished.report)
-    else:
-        print_report(finished)
+    try:
+        if as_json:
+            print_json(finished.report)
+        else:
+            print_report(finished)
+    except (OSError, SystemExit) as error:
+        if not comes_of(error, errno.EPIPE, errno.EIO):  # of a terminal that is gone
+            raise
     raise typer.Exit(finished.exit_code)
 
 
@@ -212,7 +218,7 @@ def tune(
         "trial_seconds": trial_seconds, "trial_memory_mb": trial_memory_mb,
         "warm_start": [str(path.resolve()) for path in warm_start or ()],
     }  # fmt: skip
-    with TuneProgress(options, to_stderr=json) as progress:
+    with json_alone(json), TuneProgress(options, to_stderr=json) as progress:
         found = kept.start(objective, space, options, out=out, watch=progress.show, started=process_started())
     finish(found, as_json=json)
 
@@ -295,11 +301,11 @@ def resume(
         from thrifty.tuning import kept
 
         options = open_run(run)[1]["options"] if minutes is None else {}
-        with TuneProgress(options, to_stderr=json) as watching:
+        with json_alone(json), TuneProgress(options, to_stderr=json) as watching:
             found = kept.resume(run, minutes=minutes, watch=watching.show, started=process_started())
         finish(found, as_json=json)
         return
-    with Progress(to_stderr=json) as progress:
+    with json_alone(json), Progress(to_stderr=json) as progress:
         finished = resume_run(run, minutes=minutes, watch=progress.show, started=process_started())
     _finish(finished, json)
 
@@ -350,6 +356,7 @@ def doctor(json: Json = False) -> None:
 
 def main() -> None:
     """The entry point: runs a command and ends with the documented exit code, with no traceback for known errors."""
+    open_streams()
     try:
         _run_app()
     except ThriftyError as error:
@@ -357,10 +364,10 @@ def main() -> None:
     except KeyboardInterrupt:
         _end("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
-        _flush()
+        flush()
         sys.exit(0)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EMFILE):
+        if error.errno not in KNOWN_ERRORS:
             raise
         code = UsageError.exit_code if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM) else 1
         _end(f"{error.filename or 'a file'}: {error.strerror}", code)
@@ -373,24 +380,13 @@ def _run_app() -> None:
     try:
         app(standalone_mode=True)
     except SystemExit as ended:
-        cause = ended.__context__ if ended.code == 1 else None
-        while cause is not None and not isinstance(cause, BrokenPipeError):
-            cause = cause.__context__
-        if cause is not None:
-            raise cause from None
-        _flush()
+        if ended.code == 1 and comes_of(ended, errno.EPIPE):
+            raise BrokenPipeError from None
+        flush()
         raise
-
-
-def _flush() -> None:
-    """Sends what was printed, or lets it go when nobody reads any more, so that the exit code is not changed by it."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(message: object, code: int) -> None:
     print(f"thrifty: {message}", file=sys.stderr, flush=True)
-    _flush()
+    flush()
     sys.exit(code)

@@ -30,16 +30,20 @@ class Budget:
 
 
 class Clock:
-    """Wall-clock seconds since `started` (of `time.time()`), and how many of `budget_seconds` are left."""
+    """Wall-clock seconds since `started` (of `time.time()`), and how many of `budget_seconds` are left.
+
+    That the system's clock is set while it runs changes nothing. now: for tests.
+    """
 
     def __init__(
         self,
         budget_seconds: float | None = None,
         started: float | None = None,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] | None = None,
     ) -> None:
-        self._now = now
-        self.started = now() if started is None else started
+        ahead = time.time() - time.monotonic()
+        self._now = now or (lambda: ahead + time.monotonic())
+        self.started = self._now() if started is None else started
         self.budget_seconds = budget_seconds
 
     def elapsed(self) -> float:

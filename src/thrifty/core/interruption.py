@@ -6,6 +6,8 @@ import math
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -19,6 +21,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._raises = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -34,12 +37,37 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
+            _show_cursor()
             os._exit(128 + number)  # children die with their parent
         self.number = number
+        if self._raises:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """Where there is nothing to save the first signal raises KeyboardInterrupt, also one that came before."""
+        self._raises = True
+        try:
+            if self.number is not None:
+                raise KeyboardInterrupt
+            yield
+        except KeyboardInterrupt:
+            self.number = self.number or signal.SIGINT  # pyarrow has a handler of its own
+            raise
+        finally:
+            self._raises = False
 
     @property
     def exit_code(self) -> int:
         return 128 + self.number if self.number is not None else 0
+
+
+def _show_cursor() -> None:
+    """Gives the terminals back the cursor that a live view has hidden."""
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            if os.isatty(descriptor):
+                os.write(descriptor, b"\x1b[?25h")
 
 
 class StoppableClock(Clock):

@@ -13,7 +13,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,34 @@ class RunDirectory:
     def logs(self) -> Path:
         return self.path / "logs"
 
+    @property
+    def unfinished(self) -> Path:
+        """An empty file, there until the run has ended by itself."""
+        return self.path / "unfinished"
+
     def trial(self, number: int) -> Path:
         return self.path / "trials" / str(number)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Has the directory for this process alone. Raises StoreError while another has it."""
+        import fcntl
+
+        with self.unfinished.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StoreError(f"the run in {self.path} goes on in another process; wait for it to end") from None
+            except OSError:
+                pass  # a file system without locks: the study's lease is what is left
+            yield
+
+    def sweep(self) -> None:
+        """Removes what a process that was killed was writing."""
+        files = ("artifact", "artifact-int8", "int8", "request.json", "report.json", "report.html")
+        for pattern in (*(f".{name}.*" for name in files), "artifact-int8", "trials/*/.*", "trials/*/refit/.*"):
+            for path in self.path.glob(pattern):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def create(out: Path | None, name: str, request: dict[str, Any]) -> RunDirectory:
@@ -72,6 +99,7 @@ def create(out: Path | None, name: str, request: dict[str, Any]) -> RunDirectory
     try:
         path = _claim(out) if out is not None else _next(Path("runs"), name)
         directory = RunDirectory(path.resolve())
+        directory.request.touch(exist_ok=False)  # of two that were started at once, one
         write_json(directory.request, {"format": FORMAT, **request})
     except OSError as error:
         if error.errno == errno.ENOSPC:

@@ -46,8 +46,8 @@ class Job:
 
     entry: "package.module:function" or "path/to/file.py:function". preload: modules, or such files, that the job's
     server imports once, before it forks: jobs with the same preload share it, and a job without any starts from a bare
-    interpreter. `memory_bytes` bounds the proportional memory (PSS) of the job's process tree, `seconds` its time since
-    it was forked; None is no bound of its own.
+    interpreter. `memory_bytes` bounds the proportional memory (PSS) of the job's process tree without pages of mapped
+    files, `seconds` its time since it was forked; None is no bound of its own.
     """
 
     entry: str = ""
@@ -78,7 +78,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended. `why` is one line, empty when done; `seconds` count from its fork; the peak is PSS, in bytes.
+    """How a job ended. `why` is one line, empty when done; `seconds` count from its fork.
 
     `result` is there when the job is done, and when it was asked to stop and returned within its grace.
     """

@@ -70,18 +70,26 @@ def resident_bytes(pids: list[int]) -> int:
 
 
 def proportional_bytes(pids: list[int]) -> int:
-    """Proportional memory (PSS): shared pages divided among those that share them. Costs milliseconds per GB."""
-    total = 0
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-                for line in file:
-                    if line.startswith(b"Pss:"):
-                        total += int(line.split()[1]) * 1024
-                        break
-        except OSError:
-            continue
-    return total
+    """Proportional memory (PSS) but for pages of mapped files: shared pages are divided among those that share them.
+
+    What is mapped from files the kernel drops and reads again as it likes, so that it takes no memory from anyone.
+    Costs milliseconds per GB. Kernels before 5.4 do not tell files apart: there they count.
+    """
+    return sum(map(_proportional_bytes, pids))
+
+
+def _proportional_bytes(pid: int) -> int:
+    kilobytes: dict[bytes, int] = {}
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            for line in file:
+                name, _, rest = line.partition(b":")
+                if name.startswith(b"Pss"):
+                    kilobytes[name] = int(rest.split()[0])
+    except OSError:
+        return 0
+    without_files = kilobytes.get(b"Pss", 0) - kilobytes.get(b"Pss_File", 0)
+    return 1024 * without_files
 
 
 def kill_tree(pid: int) -> None:

@@ -25,6 +25,7 @@ from thrifty.core.errors import MissingExtraError, UsageError
 from thrifty.execution import process_tree, resources
 from thrifty.execution.child import THREAD_VARIABLES
 from thrifty.execution.job import Ended, Entry, Job, Outcome, Reported, decode, encode
+from thrifty.execution.words import ending, mb, quoted
 
 START_SECONDS = 120.0
 """A server that is not ready after this long is given up."""
@@ -147,8 +148,11 @@ class ProcessExecutor:
     def close(self) -> None:
         for each in list(self._running.values()):
             self._forget(each)
+        self._collect(0.0)
         for server in self._servers.values():
             server.control.close()
+            if not server.ready:  # it still imports, and would see that only when it has done so
+                process_tree.kill_tree(server.process.pid)
         for server in self._servers.values():
             try:
                 server.process.wait(timeout=2.0)
@@ -164,7 +168,7 @@ class ProcessExecutor:
 
     def _server(self, preload: tuple[str, ...]) -> _Server:
         if preload not in self._servers:
-            server = self._servers[preload] = _start_server(preload, self._log("server"))
+            server = self._servers[preload] = _start_server(preload, self._log("server-" + "-".join(preload)))
             self._selector.register(server.control, selectors.EVENT_READ, lambda: self._read_server(server))
         return self._servers[preload]
 
@@ -186,7 +190,12 @@ class ProcessExecutor:
             return tempfile.TemporaryFile()
         self._log_folder.mkdir(parents=True, exist_ok=True)
         safe = re.sub(r"[^\w.-]+", "_", name)[:80].strip("_-")
-        return (self._log_folder / f"{safe}.log").open("w+b", buffering=0)
+        number = 1
+        while True:
+            try:
+                return (self._log_folder / f"{safe}{f'_{number}' * (number > 1)}.log").open("x+b", buffering=0)
+            except FileExistsError:  # of an earlier sitting
+                number += 1
 
     def _tell(self, server: _Server, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         try:
@@ -254,7 +263,7 @@ class ProcessExecutor:
     def _server_ended(self, server: _Server) -> None:
         self._drop(server)
         code = server.process.wait()
-        why = server.failed or f"its server {_ending(code)}{_quoted(server.log)}"
+        why = server.failed or f"its server {ending(code)}{quoted(server.log)}"
         server.log.close()
         for each in [each for each in self._running.values() if each.server is server]:
             if each.pid is not None:
@@ -362,7 +371,7 @@ def _outcome(each: _Running, message: dict[str, Any]) -> tuple[Outcome, str]:
     if killed == "timeout":
         return "timeout", f"ran {message['seconds']:.1f} s, over its limit of {job.seconds:g} s"
     if killed == "memory":
-        return "memory", f"held {_mb(message['peak_bytes'])}, over its limit of {_mb(job.memory_bytes or 0)}"
+        return "memory", f"held {mb(message['peak_bytes'])}, over its limit of {mb(job.memory_bytes or 0)}"
     if killed == "together":
         return "memory", "was the largest when all jobs together held more memory than there is to share"
     if killed == "stop":
@@ -370,33 +379,10 @@ def _outcome(each: _Running, message: dict[str, Any]) -> tuple[Outcome, str]:
     code = os.waitstatus_to_exitcode(message["status"])
     if code == -signal.SIGKILL and message["memory_ran_out"]:
         return "memory", "was ended by the kernel because memory ran out"
-    return "crashed", f"{_ending(code)} without a result{_quoted(each.log)}"
+    return "crashed", f"{ending(code)} without a result{quoted(each.log)}"
 
 
 def _said(returned: dict[str, Any]) -> tuple[Outcome, str]:
     if returned["returned"] == "done" and returned["stopped"]:
         return "stopped", "returned early when asked to stop"
     return returned["returned"], returned["why"]
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        return f"was ended by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was ended by signal {-code}"
-
-
-def _quoted(log: BinaryIO, num_bytes: int = 1 << 15, num_characters: int = 400) -> str:
-    """What a process printed last, on one line; of a fatal error its start, which says where."""
-    size = os.fstat(log.fileno()).st_size
-    tail = os.pread(log.fileno(), num_bytes, max(0, size - num_bytes)).decode(errors="replace")
-    _, fatal, after = tail.rpartition("Fatal Python error")
-    text = " | ".join(line.strip() for line in (fatal + after).splitlines() if line.strip())
-    text = text[:num_characters] if fatal else text[-num_characters:]
-    return f"; it printed last: {text}" if text else ""
-
-
-def _mb(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:,.0f} MB"

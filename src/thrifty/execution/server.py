@@ -185,7 +185,7 @@ class _Server:
         _, status, usage = os.wait4(ended.si_pid, 0)
         if each is not None:
             # Between two looks the memory may have peaked: the kernel knows the child's highest resident size.
-            own_peak = usage.ru_maxrss * 1024 - each.resident_before
+            own_peak = usage.ru_maxrss * 1024 - each.resident_before if each.killed != "memory" else 0
             self._tell(
                 {
                     "ended": each.handle,
