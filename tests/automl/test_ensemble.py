@@ -1,7 +1,9 @@
 """Greedy ensembles gain where members err differently, and keep the limits."""
 
 import numpy as np
+import pytest
 
+from thrifty.automl import ensemble
 from thrifty.automl.ensemble import Scale, Scored, select
 
 Y = np.random.default_rng(0).integers(0, 2, 400)
@@ -29,31 +31,40 @@ LEFT, RIGHT = scored(1, ROWS % 10 == 0, 100), scored(2, ROWS % 10 == 5, 100)
 
 
 def test_two_trials_that_err_on_different_rows_are_mixed():
-    members, value = select([LEFT, RIGHT], scorer_of, fits=lambda chosen: True, min_gain=0.01)
+    members, value = select([LEFT, RIGHT], scorer_of, fits=lambda chosen: True)
     assert {m.trial for m in members} == {1, 2}
     assert value == 1.0
     assert abs(sum(m.weight for m in members) - 1) < 1e-9
 
 
-def test_the_best_single_trial_stays_when_the_gain_is_too_small():
-    members, value = select([LEFT, RIGHT], scorer_of, fits=lambda chosen: True, min_gain=0.5)
-    assert len(members) == 1
+def test_what_helps_nowhere_is_no_member():
+    members, value = select([LEFT, scored(2, ROWS % 10 < 2, 100)], scorer_of, fits=lambda chosen: True)
+    assert [(m.trial, m.weight) for m in members] == [(1, 1.0)]
     assert value == 0.9
 
 
+@pytest.mark.parametrize(("parts", "kept"), [(1, [1]), (3, [1, 2])])
+def test_a_member_that_few_parts_of_the_rows_want_is_left_out(monkeypatch, parts, kept):
+    chosen = iter([[0, 1]] * parts + [[0]] * (ensemble.NUM_PARTS - parts))
+    monkeypatch.setattr(ensemble, "_greedy", lambda *given: next(chosen))
+    members, _ = select([LEFT, RIGHT], scorer_of, fits=lambda chosen: True)
+    assert [m.trial for m in members] == kept
+    assert sum(m.weight for m in members) == pytest.approx(1)
+
+
 def test_an_ensemble_keeps_the_limits():
-    members, _ = select([LEFT, RIGHT], scorer_of, fits=within(150), min_gain=0.01)
+    members, _ = select([LEFT, RIGHT], scorer_of, fits=within(150))
     assert len(members) == 1
 
 
 def test_lighter_models_are_mixed_where_the_best_one_fills_the_limit():
     heavy = scored(3, ROWS % 20 == 0, 150)
-    members, value = select([LEFT, RIGHT, heavy], scorer_of, fits=within(220), min_gain=0.01)
+    members, value = select([LEFT, RIGHT, heavy], scorer_of, fits=within(220))
     assert {m.trial for m in members} == {1, 2}
     assert value == 1.0
 
 
 def test_nothing_is_chosen_when_nothing_fits():
-    members, value = select([LEFT], scorer_of, fits=lambda chosen: False, min_gain=0.01)
+    members, value = select([LEFT], scorer_of, fits=lambda chosen: False)
     assert members == []
     assert value == -np.inf

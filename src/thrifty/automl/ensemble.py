@@ -1,7 +1,8 @@
 """Greedy weighted ensembles of finished trials (Caruana et al. 2004, "Ensemble selection from libraries of models").
 
 Members are added one at a time, with replacement, each time the one that raises the validated metric most; done on
-several random halves of the validation rows and averaged, which keeps a small validation part from being fitted.
+many random parts of the validation rows and averaged, which keeps a small validation part from being fitted. The mix is
+not held against the best single trial on those rows: there that one was chosen to look good.
 Shapes: V validation rows, K classes or 1.
 """
 
@@ -16,7 +17,8 @@ import numpy as np
 from thrifty.core.seeds import generator
 
 MAX_ROWS = 4000
-NUM_HALVES = 4
+NUM_PARTS = 16
+LEAST_WEIGHT = 0.1  # below which a member is not worth what it costs
 MAX_ROUNDS = 12
 MAX_SHARES = 3  # of the limits: ensembles are also made of models that keep a half and a third of them
 
@@ -58,31 +60,28 @@ def select(
     scorer_of: Callable[[np.ndarray], Callable[[np.ndarray], float]],
     *,
     fits: Callable[[Sequence[Scale]], bool],
-    min_gain: float,
     max_members: int = 5,
     most: int = 16,
     seed: int = 0,
 ) -> tuple[list[Member], float]:
-    """The members and the value of the best ensemble on all validation rows; the best single one unless it wins.
+    """The members of the best ensemble, which may be one, and its value on all validation rows.
 
     A single model that fills the limits leaves no room for a second: ensembles of lighter ones are tried beside it.
 
     scorer_of: row numbers -> a function of the predictions of those rows, higher is better. fits: whether models of
-    these scales together keep the limits. min_gain: what an ensemble must gain over the best single trial that fits.
+    these scales together keep the limits.
     """
     ranked = sorted((s for s in scored if fits([s.scale])), key=lambda s: -s.value)
-    if not ranked:
-        return [], -np.inf
-    alone = scorer_of(np.arange(len(ranked[0].predictions)))(ranked[0].predictions)
-    members, best = single(ranked[0]), alone
+    members: list[Member] = []
+    best = -np.inf
     pools: list[list[int]] = []
     for share in range(1, MAX_SHARES + 1):
         pool = [s for s in ranked if fits([s.scale] * share)][:most]
         trials = [s.trial for s in pool]
-        if len(pool) > 1 and trials not in pools:
+        if pool and trials not in pools:
             pools.append(trials)
             mix, value = _averaged(pool, scorer_of, fits, max_members, generator(seed, "ensemble"))
-            if len(mix) > 1 and value >= alone + min_gain and value > best:
+            if value > best:
                 members, best = mix, value
     return members, best
 
@@ -97,13 +96,15 @@ def _averaged(
     """The mean of the greedy ensembles of several parts of the rows, and its value on all of them."""
     everything = np.arange(len(pool[0].predictions))
     counts: Counter[int] = Counter()
-    for _ in range(NUM_HALVES):
+    for _ in range(NUM_PARTS):
         size = min(MAX_ROWS, max(1, (3 * len(everything)) // 4))
         rows = np.sort(rng.permutation(everything)[:size])
         counts.update(_greedy(pool, rows, scorer_of(rows), fits, max_members))
     kept = [index for index, _ in counts.most_common(max_members)]
     while len(kept) > 1 and not fits([pool[i].scale for i in kept]):
         kept.pop()
+    total = sum(counts[i] for i in kept)
+    kept = [i for i in kept if counts[i] >= LEAST_WEIGHT * total]
     total = sum(counts[i] for i in kept)
     mixed = np.sum([pool[i].predictions * (counts[i] / total) for i in kept], axis=0)
     members = [Member(pool[i].trial, counts[i] / total, pool[i].temperature) for i in sorted(kept)]

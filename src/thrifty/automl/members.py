@@ -1,4 +1,4 @@
-"""Which trials become the artifact: the best that keeps the limits, or an ensemble where it gains enough."""
+"""Which trials become the artifact: an ensemble of what keeps the limits, which may be one alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from thrifty.core.seeds import generator
 from thrifty.evaluation.calibration import temperature
 from thrifty.evaluation.decisions import logits_of, tempered
 
-MIN_GAIN = 0.002  # of what is lacking to a perfect score: what an ensemble must gain on validation
 OVERHEAD_BYTES = 30_000  # of an artifact beside its model: manifest, card, requirements
 LATENCY_ROWS = 12
 MOST_BYTES = 1_000_000_000  # of outputs that are held in memory
@@ -135,12 +134,10 @@ def choose(session: Session, library: Library, *, ensembles: bool = True) -> Cho
     fitting = [s for s in scored if fits_limits(session, [s.scale])]
     if not fitting:
         return Choice(single(min(scored, key=lambda s: _excess(session, s.scale))))
-    best = max(s.value for s in fitting)
     members, _ = select(
         fitting if ensembles else fitting[:1],
         session.judge,
         fits=lambda scales: fits_limits(session, scales),
-        min_gain=MIN_GAIN * abs(session.perfect - best),
         seed=session.request.seed,
     )
     return Choice(members, _warmth(session, members, np.arange(len(session.y_validation))))
@@ -180,17 +177,12 @@ def honest_outputs(session: Session, library: Library, left: Callable[[], float]
         rest, own = np.flatnonzero(part_V != number), np.flatnonzero(part_V == number)
         score = session.judge(rest)
         others = [replace(s, predictions=s.predictions[rest], value=score(s.predictions[rest])) for s in scored]
-        best = max(s.value for s in others)
 
         def scorer_of(rows: np.ndarray, rest: np.ndarray = rest) -> Callable[[np.ndarray], float]:
             return session.judge(rest[rows])
 
         members, _ = select(
-            others,
-            scorer_of,
-            fits=lambda scales: fits_limits(session, scales),
-            min_gain=MIN_GAIN * abs(session.perfect - best),
-            seed=session.request.seed,
+            others, scorer_of, fits=lambda scales: fits_limits(session, scales), seed=session.request.seed
         )
         by_trial = {s.trial: s.predictions for s in scored}
         mean = np.sum([member.weight * by_trial[member.trial][own] for member in members], axis=0)
