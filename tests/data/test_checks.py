@@ -50,11 +50,34 @@ def test_a_long_text_alone_keeps_rows_together_and_a_short_one_does_not():
 
 
 def test_values_that_come_again_too_often_do_not_bind_rows():
-    arrow = pa.table({"a": [float(i % 4) for i in range(400)]})
-    found = checks.duplicates(arrow, schema(a=Meaning.NUMBER), {}, np.ones(400, bool))
+    arrow = pa.table({name: [float(i % 4) for i in range(400)] for name in "abcd"})
+    found = checks.duplicates(arrow, schema(**dict.fromkeys("abcd", Meaning.NUMBER)), {}, np.ones(400, bool))
     assert len(set(found.clusters.tolist())) == 400
     assert found.repeated == 400
     assert found.num_equal == 396
+
+
+def few_valued(num_rows: int, copies: int, num_columns: int, num_values: int) -> pa.Table:
+    values = np.random.default_rng(0).integers(0, num_values, (num_rows, num_columns))
+    return pa.table({f"c{i}": np.repeat(column, copies).astype(str) for i, column in enumerate(values.T)})
+
+
+def test_rows_that_few_values_make_equal_by_chance_are_no_copies():
+    arrow = few_valued(2000, 1, 2, 20)
+    found = checks.duplicates(arrow, schema(c0=Meaning.CATEGORY, c1=Meaning.CATEGORY), {}, np.ones(2000, bool))
+    assert found.by_chance
+    assert found.num_equal > 1500
+    assert len(set(found.clusters.tolist())) == 2000
+
+
+def test_rows_that_are_equal_more_often_than_by_chance_are_copies():
+    many = few_valued(1000, 2, 8, 10)
+    measured = few_valued(1000, 2, 1, 2).append_column("m", pa.array(np.repeat(np.arange(1000) ** 1.5, 2)))
+    for arrow in (many, measured):
+        meanings = dict.fromkeys(arrow.column_names, Meaning.CATEGORY)
+        found = checks.duplicates(arrow, schema(**meanings), {}, np.ones(2000, bool))
+        assert not found.by_chance
+        assert len(set(found.clusters.tolist())) == 1000
 
 
 def test_rows_set_aside_are_not_looked_at():

@@ -183,6 +183,17 @@ def test_equal_rows_are_never_on_two_sides(go: Callable[..., Prepared], rows: Ro
     assert (part == part[:, :1]).all()
 
 
+def test_rows_of_few_values_are_tested_on_values_that_were_learnt(go: Callable[..., Prepared]):
+    values = np.random.default_rng(0).integers(0, 12, (1500, 2)).tolist()
+    made = go([{"a": f"a{one}", "b": f"b{other}", "label": f"c{(one * other) % 2}"} for one, other in values])
+    splits = made.dataset.splits
+    learnt = {tuple(values[row]) for row in splits.development_rows}
+    assert len(splits.test_rows) == 150
+    assert np.mean([tuple(values[row]) in learnt for row in splits.test_rows]) > 0.9
+    assert "by chance" in made.findings.of("duplicates")[0].message
+    assert not made.findings.of("leak")
+
+
 def test_groups_and_times_and_weights_are_kept(go: Callable[..., Prepared], rows: Rows):
     data = [
         {**row, "who": f"p{i % 37}", "w": 1 + i % 3, "at": f"2020-{1 + i % 12:02d}-01"}
@@ -379,7 +390,8 @@ def test_a_sample_of_a_large_file_is_spread_over_it(
 def test_groups_are_kept_where_equal_rows_would_join_them_all(tmp_path: Path):
     notes = ["it was late", "it was broken", "it was fine and came early"]
     rows = [
-        {"who": f"p{i % 4}", "note": notes[i % 3], "size": i % 7, "y": "ab"[i % 2]} for i in range(240)
+        {"who": f"p{i % 4}", "note": notes[i // 4 % 3], "size": (i // 4) ** 1.5, "y": "ab"[i // 4 % 2]}
+        for i in range(240)
     ]  # many rows of different people are the same
     found = prepare(rows, "y", folder=tmp_path / "data", options=Options(group="who"))
     assert any("groups are kept" in item.message for item in found.findings.of("leak"))

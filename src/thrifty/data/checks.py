@@ -27,6 +27,9 @@ MIN_CLUSTER_LIMIT = 10
 NEAR = 0.04  # mean difference of brightness, in units of an image's own spread, between copies of one picture
 NEAR_COLOUR = 16
 GIVEN_AWAY = 0.99
+BY_CHANCE = 0.02  # of the pairs of equal rows, as many as there would be if the columns knew nothing of each other
+_MIN_BY_CHANCE = 10  # equal rows, below which it cannot be told and matters little
+_ROWS_PER_VALUE = 10  # at least, for values to be few
 _SAMPLE = 20_000
 _LARGE_BYTES = 64 << 20
 
@@ -37,12 +40,14 @@ class Duplicates:
 
     equal: int64 [N], rows with equal inputs have one number. clusters: int64 [N], rows that are equal or nearly equal,
     or share an image, a sound or a long text, have one number; those that come again too often are alone.
-    repeated: how many rows come again too often.
+    repeated: how many rows come again too often. by_chance: whether the columns have so few values that rows are equal
+    without being copies; then all are alone.
     """
 
     equal: np.ndarray
     clusters: np.ndarray
     repeated: int
+    by_chance: bool = False
 
     @property
     def num_equal(self) -> int:
@@ -86,6 +91,8 @@ def duplicates(arrow: pa.Table, schema: Schema, prints: Mapping[str, np.ndarray]
     limit = max(MIN_CLUSTER_LIMIT, int(MAX_CLUSTER_SHARE * rows.sum()))
     whole = np.where(rows, dense(_as_keys(near)), -1)
     equal = whole if total is near else np.where(rows, dense(_as_keys(total)), -1)
+    if _are_by_chance(arrow, schema, whole):
+        return Duplicates(equal, np.where(rows, np.arange(size), -1), 0, by_chance=True)
     counts = _sizes_of(whole)
     repeated = int((counts > limit).sum())
     alone = ~rows | (counts > limit)
@@ -100,6 +107,29 @@ def duplicates(arrow: pa.Table, schema: Schema, prints: Mapping[str, np.ndarray]
             joined = np.where(too_large, size + components(size, *edges[0]), joined)
         clusters = dense(joined)
     return Duplicates(equal, np.where(rows, clusters, -1), repeated)
+
+
+def _are_by_chance(arrow: pa.Table, schema: Schema, equal: np.ndarray) -> bool:
+    """Whether rows of numbers, categories and times are equal as often as columns of so few values would have it.
+
+    A new row is then likely to equal one that was learnt from, so that rows must not be kept apart for being equal.
+    """
+    if _num_later(equal) < _MIN_BY_CHANCE or schema.names_of(*MEDIA, Meaning.TEXT):
+        return False
+    sample = generator(0, "by chance").permutation(np.flatnonzero(equal != -1))[:_SAMPLE]
+    expected = 1.0
+    for name in schema.inputs:
+        keys = column_keys(taken(arrow.column(name), np.sort(sample)))
+        if len(np.unique(keys)) * _ROWS_PER_VALUE > len(keys):  # copies make even what is measured come again
+            return False
+        expected *= _equal_share(keys)
+    return expected >= BY_CHANCE * _equal_share(equal[equal != -1])
+
+
+def _equal_share(keys: np.ndarray) -> float:
+    """The share of the pairs of values that are equal."""
+    counts = np.bincount(dense(keys)).astype(np.float64)
+    return float((counts * (counts - 1)).sum() / max(1, len(keys) * (len(keys) - 1)))
 
 
 def _num_later(codes: np.ndarray) -> int:

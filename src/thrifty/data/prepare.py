@@ -406,7 +406,9 @@ class _Work:
             said.append(f"{alike} nearly equal to an earlier one, or the same in an image, a sound or a text")
         if said:
             kept = "; they stay in one part"
-            if duplicates.repeated:
+            if duplicates.by_chance:
+                kept = ", which so few different values bring about by chance; they are split like other rows"
+            elif duplicates.repeated:
                 kept += f", but for {duplicates.repeated:,} that come again too often"
             self.note("duplicates", " and ".join(said) + kept, rows=equal + near)
         against = checks.conflicts(duplicates.equal, targets, schema.task, usable)
