@@ -42,6 +42,8 @@ MEANINGS = {
     "row numbers, shuffled": (list(np.random.default_rng(0).permutation(100)), Meaning.IGNORED),
     "leading zeros": ([f"{i % 40:04d}" for i in range(100)], Meaning.CATEGORY),
     "leading zeros, each once": ([f"{i * 7:05d}" for i in range(100)], Meaning.IGNORED),
+    "measured with leading zeros": ([f"{i * 1.37:08.2f}" for i in range(100)], Meaning.NUMBER),
+    "codes with underscores": ([f"{i % 9 + 1}_{i % 4}" for i in range(100)], Meaning.CATEGORY),
     "one value": (["a"] * 50, Meaning.IGNORED),
     "one number": ([1.0] * 50, Meaning.IGNORED),
     "one value with holes": (["a", None] * 25, Meaning.CATEGORY),
@@ -58,6 +60,8 @@ MEANINGS = {
     "surnames": (["".join(RNG.choice("abcdefgh") for _ in range(7)) for _ in range(100)], Meaning.TEXT),
     "Chinese": (["".join(RNG.choice(HAN) for _ in range(12)) for _ in range(60)], Meaning.TEXT),
     "Chinese categories": ([RNG.choice(["北京", "上海", "广州"]) for _ in range(60)], Meaning.CATEGORY),
+    "Chinese with digits": ([f"小米手机{i % 40}黑色内存{i * 3}大屏幕很好用" for i in range(60)], Meaning.TEXT),
+    "Thai with digits": ([f"โทรศัพท์มือถือ{i}สีดำหน่วยความจำ{i * 7}" for i in range(60)], Meaning.TEXT),
     "Thai": (["".join(RNG.choice("กขคงจฉชซฌญ") for _ in range(20)) for _ in range(60)], Meaning.TEXT),
     "uuids": ([f"{RNG.getrandbits(128):032x}" for _ in range(60)], Meaning.IGNORED),
     "order numbers": ([f"ORD-{i * 37 % 1000:03d}-{i}" for i in range(60)], Meaning.IGNORED),
@@ -116,6 +120,8 @@ TASKS = {
     "few whole numbers with few rows": ([str(i % 7) for i in range(60)], "regression", ()),
     "21 whole numbers": ([i % 21 for i in range(2100)], "regression", ()),
     "20 whole numbers": ([i % 20 for i in range(200)], "multiclass", tuple(str(i) for i in range(20))),
+    "fixed width numbers": ([f"{i * 1.37:08.2f}" for i in range(60)], "regression", ()),
+    "codes with underscores": (["1_2", "1_3", "2_1"] * 20, "multiclass", ("1_2", "1_3", "2_1")),
     "floats": ([i / 7 for i in range(60)], "regression", ()),
     "few floats": ([0.5, 1.5] * 40, "regression", ()),
     "digits with leading zeros": (["0012", "0013"] * 20, "binary", ("0012", "0013")),
@@ -193,6 +199,17 @@ def test_a_large_table_is_judged_by_a_sample(rows: Callable[..., list[dict[str, 
     cells = [phrase(6) for _ in range(300)] * 100
     found = infer_columns(Table(pa.table({"t": cells, "n": np.arange(30_000) ** 2})), ["t", "n"], {})
     assert [c.meaning for c in found] == [Meaning.CATEGORY, Meaning.NUMBER]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_row_numbers_of_a_large_table_are_no_number_to_learn_from(as_text: bool):
+    counted = np.arange(1, 50_001)
+    squares, again = counted**2, np.concatenate([counted[:-1], [1]])
+    table = pa.table({"counted": counted, "squares": squares, "again": again})
+    if as_text:
+        table = table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
+    found = infer_columns(Table(table), table.column_names, {})
+    assert [c.meaning for c in found] == [Meaning.IGNORED, Meaning.NUMBER, Meaning.NUMBER]
 
 
 NEAR_THE_LARGEST = [2**62 + 7 * i for i in range(60)]

@@ -13,7 +13,7 @@ import numpy as np
 from thrifty.core.errors import DataError, UsageError
 from thrifty.data.column import Column, Meaning, Schema, Task
 from thrifty.data.encode.encoder import UnreadableError
-from thrifty.data.encode.number import parse_number
+from thrifty.data.encode.number import LEADING_ZERO, as_float, parse_number
 from thrifty.data.encode.timestamp import find_format
 from thrifty.data.encode.values import text_of
 from thrifty.data.formats.kind import medium_of_bytes, medium_of_name, nearest
@@ -36,14 +36,13 @@ _ID_NAME = re.compile(
 _LARGEST_WHOLE = 2**53  # beyond which floats no longer tell one whole number from the next
 _CODE = re.compile(r"^(?=.*\d)[\w.:/+=-]+$")
 _NO_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
-_LEADING_ZERO = re.compile(r"\s*[+-]?0\d")
 
 
 @dataclass(frozen=True)
 class _Profile:
     """A column as the rules see it: values of a sample that are not missing, and counts.
 
-    num: rows of the sample that are not missing. distinct: of them.
+    num: rows of the sample that are not missing. distinct: of them. whole: the column that a sample was taken from.
     """
 
     name: str
@@ -51,6 +50,7 @@ class _Profile:
     distinct: list[Any]
     num_missing: int
     kind: str  # text, number, boolean, time or bytes
+    whole: pa.ChunkedArray | None = None
 
     @property
     def num(self) -> int:
@@ -165,7 +165,7 @@ def _profile(column: pa.ChunkedArray, name: str, rows: np.ndarray | None) -> _Pr
     if label == "text" and rows is None:
         num_missing = len(column) - len(cells)
     distinct = list(dict.fromkeys(cells))
-    return _Profile(name, cells, distinct, num_missing, label)
+    return _Profile(name, cells, distinct, num_missing, label, None if rows is None else column)
 
 
 def _meaning(p: _Profile) -> tuple[Meaning, str]:
@@ -204,7 +204,7 @@ def _meaning_of_text(p: _Profile) -> tuple[Meaning, str]:
             return meaning, f"paths of {'images' if medium == 'image' else 'sounds'}"
     numbers, holes = _as_numbers(p)
     if numbers is not None:
-        if any(cell[0] in "0+- " and _LEADING_ZERO.match(cell) for cell in p.distinct):
+        if any(cell[0] in "0+- " and LEADING_ZERO.fullmatch(cell) for cell in p.distinct):
             return _meaning_of_codes(p, "digits with leading zeros")
         return _meaning_of_numbers(p, numbers, holes)
     if _may_be_times(p.distinct[:50]) and find_format(p.cells) is not None:
@@ -231,7 +231,7 @@ def _parsed(cells: Sequence[str]) -> tuple[list[float], int]:
     values, junk = [], 0
     for cell in cells:
         try:
-            value = float(cell)
+            value = as_float(cell)
         except ValueError:
             try:
                 value = parse_number(cell)
@@ -256,16 +256,35 @@ def _meaning_of_numbers(p: _Profile, values: Sequence[float], holes: int) -> tup
         return _meaning_of_codes(p, "whole numbers with more digits than a number keeps")
     if distinct == 1 and p.num_missing == 0 and not holes:
         return Meaning.IGNORED, "one value only"
-    if whole and distinct == len(array) and len(array) >= 20:
-        span = array.max() - array.min() + 1
-        if span <= 1.02 * len(array) and p.num_missing == 0:
-            return Meaning.IGNORED, "an id: whole numbers, each once and without gaps"
+    if whole and distinct == len(array) and len(array) >= 20 and p.num_missing == 0 and _are_counted(p, array):
+        return Meaning.IGNORED, "an id: whole numbers, each once and without gaps"
     if whole and _ID_NAME.search(p.name):
         if distinct > 0.9 * len(array) and len(array) >= 10:
             return Meaning.IGNORED, "an id by its name, and nearly each row has its own"
         return Meaning.CATEGORY, f"an id by its name, with {distinct:,} values"
     said = "whole numbers" if whole else "numbers"
     return Meaning.NUMBER, said + (f"; {holes:,} cells are none and count as missing" if holes else "")
+
+
+def _are_counted(p: _Profile, array: np.ndarray) -> bool:
+    """Whether whole numbers, of which each stands once in the sample, stand once in all rows and have no gaps."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    low, high, count = array.min(), array.max(), len(array)
+    if p.whole is not None:
+        if high - low + 1 > 1.1 * len(p.whole):
+            return False
+        try:
+            every = pc.utf8_trim_whitespace(p.whole) if p.kind == "text" else p.whole
+            every = every.cast(pa.float64(), safe=False)
+        except pa.ArrowInvalid:  # some are no numbers
+            return False
+        low, high = pc.min_max(every).as_py().values()
+        count = pc.count_distinct(every).as_py()
+        if count < len(every):
+            return False
+    return bool(high - low + 1 <= 1.02 * count)
 
 
 def _may_be_times(cells: Sequence[str]) -> bool:
@@ -286,7 +305,7 @@ def _text_or_category(p: _Profile) -> tuple[Meaning, str]:
     words = float(np.mean([_num_words(cell) for cell in sample]))
     repeats = p.num / len(p.distinct)
     said = f"{len(p.distinct):,} values"
-    coded = sum(bool(_CODE.match(cell)) for cell in sample) > 0.8 * len(sample)
+    coded = sum(bool(_CODE.match(cell)) and not _NO_SPACES.search(cell) for cell in sample) > 0.8 * len(sample)
     if coded:
         return _meaning_of_codes(p, "codes")
     if _ID_NAME.search(p.name) and words < 1.5 and p.share > 0.9:

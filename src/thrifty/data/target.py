@@ -15,7 +15,7 @@ import numpy as np
 from thrifty.core.errors import DataError, UsageError
 from thrifty.data.column import Meaning, Task
 from thrifty.data.encode.encoder import UnreadableError
-from thrifty.data.encode.number import LARGEST, parse_number
+from thrifty.data.encode.number import LARGEST, LEADING_ZERO, as_float, parse_number
 from thrifty.data.table import Table, plain, said_of, taken
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def infer_target(table: Table, name: str, override: Meaning | None = None) -> Ta
 def _numbers(present: Sequence[str]) -> np.ndarray | None:
     """The labels as numbers when at least 95 % of them are; texts like 007 are no numbers."""
     distinct = set(present)
-    if any(len(t) > 1 and t.lstrip("+-")[:1] == "0" and t.lstrip("+-")[1:2].isdigit() for t in distinct):
+    if any(LEADING_ZERO.fullmatch(text) for text in distinct):
         return None
     values = {text: _number(text) for text in distinct}
     array = np.array([values[text] for text in present])
@@ -142,7 +142,7 @@ def _classes(name: str, present: Sequence[str], every: set[str], override: Meani
 def ordered(classes: set[str]) -> tuple[str, ...]:
     """Classes in the order of their codes: by number when all are numbers, else by text."""
     try:
-        return tuple(sorted(classes, key=lambda text: (float(text), text)))
+        return tuple(sorted(classes, key=lambda text: (as_float(text), text)))
     except ValueError:
         return tuple(sorted(classes))
 
@@ -252,7 +252,7 @@ def _read_number(labels: Labels, row: int, cell: str, known: dict[str, float | i
 
 def _why_no_label(cell: str) -> str:
     try:
-        value = float(cell)
+        value = as_float(cell)
     except ValueError:
         return "is not a number"
     if math.isnan(value):
@@ -287,7 +287,7 @@ def alike(classes: Sequence[str]) -> list[tuple[str, ...]]:
     found: dict[object, list[str]] = defaultdict(list)
     for text in classes:
         try:
-            found[float(text)].append(text)
+            found[as_float(text)].append(text)
         except ValueError:
             found[" ".join(text.split()).casefold()].append(text)
     return [tuple(group) for group in found.values() if len(group) > 1]
@@ -313,7 +313,7 @@ def _canonical(text: str) -> str:
     if text in ("True", "False", "TRUE", "FALSE"):
         return text.lower()
     try:
-        value = float(text)
+        value = as_float(text)
     except ValueError:
         return text
     return (

@@ -11,7 +11,7 @@ import numpy as np
 
 from thrifty.data.column import MEDIA, Meaning, Schema
 from thrifty.data.encode.encoder import UnreadableError
-from thrifty.data.encode.number import parse_number
+from thrifty.data.encode.number import as_float, parse_number
 from thrifty.data.encode.timestamp import find_format, parse_timestamp
 from thrifty.data.formats import arrow_file
 from thrifty.data.read import resolved
@@ -81,7 +81,7 @@ def _finite(values: pa.ChunkedArray, junk: int) -> Numbers:
 def _read(cell: str | None) -> float | None:
     """A text as a number, infinite ones as they are; None when it is none."""
     try:
-        return float(cell) if cell is not None else float("nan")
+        return as_float(cell) if cell is not None else float("nan")
     except ValueError:
         pass
     try:

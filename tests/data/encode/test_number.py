@@ -47,6 +47,12 @@ def test_a_text_that_is_no_number_is_a_problem_and_counts_as_missing() -> None:
     np.testing.assert_array_equal(np.isnan(arrays["values"]), [[False, True], [True, True], [False, True]])
 
 
+def test_a_code_with_an_underscore_is_no_number_though_python_reads_one() -> None:
+    arrays, problems = Number(("a",)).encode({"a": ["1_2", "12"]})
+    assert [p.row for p in problems] == [0]
+    np.testing.assert_array_equal(arrays["values"], [[np.nan], [12]])
+
+
 @given(st.lists(st.tuples(KEPT, KEPT), min_size=1, max_size=12), st.sampled_from(["none", "standard", "quantile"]))
 def test_any_cells_give_float32_within_range_alone_as_in_a_batch(rows: list, scale: str) -> None:
     columns = {"a": [a for a, _ in rows], "b": [b for _, b in rows]}

@@ -4,6 +4,7 @@ Shapes: N rows, D numbers (one a column, then one a column that had missing valu
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -16,12 +17,20 @@ from thrifty.data.encode.values import is_missing
 
 LARGEST = float(np.finfo(np.float32).max)
 MISSING_TEXTS = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "--", ".", "missing", "<na>", "#n/a"})
+LEADING_ZERO = re.compile(r"\s*[+-]?0\d+\s*")  # of codes, such as 007, but not of 007.5
 _WORDS = {"true": 1.0, "false": 0.0}
 _CLIP = 10.0  # standard deviations
 _FEW = 0.01  # of the values at each end, which may not set the scale
 _REACH = 2.0  # how far from the others those may lie, in widths of the others
 _MIN_ROWS_FOR_ENDS = 20
 _SCALES = ("none", "standard", "quantile")
+
+
+def as_float(text: str) -> float:
+    """Python's `float`, but for texts with underscores, such as 12_3, which are codes. Raises ValueError."""
+    if "_" in text:
+        raise ValueError(f"{text!r} has an underscore")
+    return float(text)
 
 
 def parse_number(value: Any) -> float:
@@ -32,7 +41,7 @@ def parse_number(value: Any) -> float:
     if value is None:
         return float("nan")
     try:
-        number = float(value)
+        number = as_float(value) if isinstance(value, str) else float(value)
         return float("nan") if math.isinf(number) else number
     except (TypeError, ValueError, OverflowError):
         pass
@@ -52,6 +61,8 @@ def parse_numbers(values: Sequence[Any], column: str) -> tuple[np.ndarray, list[
     """A column as float64 [N] with NaN for what is missing, infinite or unreadable, within float32's range."""
     problems: list[Problem] = []
     try:
+        if any(type(value) is str and "_" in value for value in values):
+            raise ValueError
         parsed_N = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         parsed_N = np.full(len(values), np.nan)
