@@ -1,7 +1,9 @@
+import tracemalloc
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pandas
@@ -11,6 +13,9 @@ import pyarrow as pa
 import pytest
 
 from thrifty.core.errors import DataError, UsageError
+from thrifty.data.encode.category import key_of
+from thrifty.data.encode.number import parse_number
+from thrifty.data.encode.timestamp import parse_timestamp
 from thrifty.data.read import Read, read
 
 
@@ -43,6 +48,57 @@ def test_values_of_many_types_become_plain(tmp_path: Path):
     assert str(found["stamp"][0]).startswith("2020-01-02")
     assert str(found["image"][0])[:6] == "b'\\x89"
     assert found["raw"][0] == b"xy"
+
+
+def test_a_value_of_any_type_is_known_by_the_same_text_when_it_is_predicted_on(tmp_path: Path):
+    row = {"at": time(10, 30), "who": UUID(int=5), "list": ["ü", 1], "pair": (1, 2), "array": np.array([1, 2])}
+    assert {name: cell[0] for name, cell in cells(read([row], tmp_path)).items()} == {
+        n: key_of(v) for n, v in row.items()
+    }
+
+
+def test_decimals_and_durations_are_numbers(tmp_path: Path):
+    row = {"money": Decimal("1.50"), "gap": timedelta(hours=1)}
+    assert {name: cell[0] for name, cell in cells(read([row], tmp_path)).items()} == {"money": 1.5, "gap": 3600.0}
+    assert [parse_number(value) for value in row.values()] == [1.5, 3600.0]
+
+
+def test_sets_of_labels_are_lists(tmp_path: Path):
+    assert cells(read(([[1.5]] * 2, [{"b", "a"}, frozenset("c")]), tmp_path))["label"] == ['["a", "b"]', '["c"]']
+
+
+def test_a_dict_of_arrays_is_read_without_an_object_for_each_value(tmp_path: Path):
+    size = 200_000
+    columns = {"x": np.arange(size) * 0.5, "n": np.arange(size), "even": np.arange(size) % 2 == 0}
+    columns["x"][1] = np.nan
+    tracemalloc.start()
+    table = read(columns, tmp_path).table
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert table.columns(rows=np.array([1, 2])) == {"x": [None, 1.0], "n": [1, 2], "even": [False, True]}
+    assert peak < 10e6
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "UTC", "+05:30"])
+def test_a_point_in_time_with_a_zone_is_the_same_in_a_frame_and_alone(zone: str, tmp_path: Path):
+    frame = pandas.DataFrame({"at": pandas.to_datetime(["2024-07-01 09:00", "2024-12-01 23:30"]).tz_localize(zone)})
+    read_of_frame = cells(read(frame, tmp_path))["at"]
+    assert (
+        read_of_frame
+        == [parse_timestamp(at) for at in frame["at"]]
+        == [datetime(2024, 7, 1, 9), datetime(2024, 12, 1, 23, 30)]
+    )
+    assert [parse_timestamp(at) for at in cells(read(frame.to_dict("records"), tmp_path))["at"]] == read_of_frame
+
+
+def test_points_in_time_beyond_the_calendar_are_missing(tmp_path: Path):
+    far = pa.table(
+        {"at": pa.array([0, 10**18, -(10**18)], pa.timestamp("us")), "day": pa.array([0, 10**7, 1], pa.date32())}
+    )
+    assert cells(read(far, tmp_path)) == {
+        "at": [datetime(1970, 1, 1), None, None],
+        "day": [datetime(1970, 1, 1), None, datetime(1970, 1, 2)],
+    }
 
 
 def test_odd_types_of_pandas_are_read(tmp_path: Path):

@@ -93,6 +93,13 @@ def test_a_source_that_is_not_there_is_an_error(tmp_path: Path):
             read(tmp_path / source, tmp_path)
 
 
+def test_large_whole_numbers_and_floats_of_several_files_are_joined(write: Write, tmp_path: Path):
+    root = write({})
+    pa.parquet.write_table(pa.table({"id": [2**60 + 1, 3]}), root / "a.parquet")
+    pa.parquet.write_table(pa.table({"id": [1.0, None]}), root / "b.parquet")
+    assert read(root / "*.parquet", tmp_path).table.columns() == {"id": [float(2**60), 3.0, 1.0, None]}
+
+
 def test_a_glob_is_one_table_and_rows_know_their_files(write: Write, tmp_path: Path):
     root = write({"p1.csv": b"a,b\n1,2\n3\n4,5\n", "p2.csv": b"b,a\n7,6\n"})
     found = read(f"{root}/p*.csv", tmp_path)
@@ -218,6 +225,11 @@ def test_a_broken_json_line_costs_one_row(write: Write, tmp_path: Path):
     assert found.table.arrow.to_pydict() == {"a": [1.0, 2.5], "b": ["[1, 2]", None], "c": [None, '{"d": 1}']}
     assert [bad.row for bad in found.bad_rows] == [2, 3]
     assert found.table.origin(1)[1] == 4
+
+
+def test_a_name_in_json_that_is_no_unicode_is_read_with_a_mark(write: Write, tmp_path: Path):
+    root = write({"a.jsonl": b'{"a\\ud800": 1}\n' * 3})
+    assert read(root / "a.jsonl", tmp_path).table.columns() == {"a?": [1, 1, 1]}
 
 
 def test_json_cells_of_several_types_become_text(write: Write, tmp_path: Path):

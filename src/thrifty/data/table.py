@@ -233,5 +233,5 @@ def _as_types(arrow: pa.Table, types: dict[str, pa.DataType]) -> pa.Table:
             columns.append(pa.nulls(arrow.num_rows, kind))
         else:
             column = arrow.column(name)
-            columns.append(column if column.type == kind else column.cast(kind))
+            columns.append(column if column.type == kind else column.cast(kind, safe=not pa.types.is_floating(kind)))
     return pa.table(columns, names=list(types))

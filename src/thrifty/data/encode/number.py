@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from statistics import NormalDist
 from typing import Any, ClassVar, Self
 
@@ -34,7 +35,7 @@ def as_float(text: str) -> float:
 
 
 def parse_number(value: Any) -> float:
-    """A cell as a number: NaN when it is missing (MISSING_TEXTS too) or infinite.
+    """A cell as a number, a duration in seconds: NaN when it is missing (MISSING_TEXTS too) or infinite.
 
     Raises UnreadableError for any other text.
     """
@@ -52,6 +53,8 @@ def parse_number(value: Any) -> float:
         return float("nan")
     if text in _WORDS:
         return _WORDS[text]
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, int):  # larger than any float
         return float("nan")
     raise UnreadableError(f"{str(value)[:60]!r} is not a number")

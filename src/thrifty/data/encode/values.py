@@ -1,5 +1,6 @@
 """Single values as they come from files, tables and people: what is missing, and what a value's text is."""
 
+import json
 from datetime import date, datetime
 from typing import Any
 
@@ -22,13 +23,13 @@ def is_missing(value: Any) -> bool:
 
 
 def text_of(value: Any) -> str:
-    """A value's text, "" when missing: whole numbers without a point (1.0 and "1" are one), dates in ISO form."""
+    """A value's text, "" when missing: whole numbers without a point (1.0 and "1" are one), dates ISO, lists JSON."""
     if type(value) is str:
         return value.strip()
     if is_missing(value):
         return ""
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        value = value.item()
+    if hasattr(value, "tolist"):  # numpy's
+        value = value.tolist()
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -37,4 +38,6 @@ def text_of(value: Any) -> str:
         return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace").strip()
+    if isinstance(value, (list, tuple, dict)):
+        return json.dumps(value, ensure_ascii=False, default=str)
     return str(value).strip()

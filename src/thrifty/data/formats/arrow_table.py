@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from thrifty.data.formats.kind import head_of, mismatch
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_UTC = ("UTC", "Etc/UTC", "Z", "+00:00")  # for which no database of zones is asked
 _RENAMED = b"thrifty.renamed"  # in a schema's metadata: JSON of the columns whose name came again
 IN_MEMORY_BYTES = 256 << 20  # larger files go to an Arrow file in the workspace first
 
@@ -75,7 +77,7 @@ def flat(arrow: pa.Table) -> pa.Table:
     """The table with unique names and plain types: string, int64, float64, bool, timestamp[us], date32, binary.
 
     A struct of `bytes` and `path` (an image or sound of Hugging Face) becomes bytes, or the path; lists and other
-    structs become JSON text. `renamed_in` tells of names that came again.
+    structs become JSON text. Points in time keep the clock of their zone. `renamed_in` tells of names that came again.
     """
     import pyarrow as pa
 
@@ -104,10 +106,8 @@ def _flat_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     for test, cast in _casts():
         if test(kind):
             return column if column.type == cast else _cast(column, cast)
-    if types.is_timestamp(kind):
-        if kind.tz is not None:
-            column = column.cast(pa.timestamp(kind.unit, "UTC")).cast(pa.timestamp(kind.unit))
-        return column.cast(pa.timestamp("us"), safe=False)
+    if types.is_timestamp(kind) or types.is_date(kind):
+        return _times(column)
     if types.is_duration(kind):
         return _seconds(column)
     if types.is_time(kind) or types.is_interval(kind):
@@ -130,7 +130,6 @@ def _casts() -> list[tuple[Callable[[Any], bool], Any]]:
         (types.is_integer, pa.int64()),
         (types.is_floating, pa.float64()),
         (types.is_decimal, pa.float64()),
-        (types.is_date, pa.timestamp("us")),
         (types.is_binary, pa.binary()),
         (lambda kind: types.is_large_binary(kind) or types.is_binary_view(kind), pa.binary()),
         (types.is_fixed_size_binary, pa.binary()),
@@ -151,6 +150,22 @@ def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
 
     return pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+
+
+def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Points in time by the clock of their zone, as single values are read; those beyond the year 9999 are missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    zone = getattr(column.type, "tz", None)
+    if zone in _UTC:
+        column = column.cast(pa.timestamp(column.type.unit))
+    elif zone is not None:
+        column = pc.local_timestamp(column)
+    times = column.cast(pa.timestamp("us"), safe=False)
+    first, last = (pa.scalar(at, pa.timestamp("us")) for at in (datetime.min, datetime.max))
+    beyond = pc.or_(pc.less(times, first), pc.greater(times, last))
+    return pc.if_else(beyond, None, times) if pc.any(beyond).as_py() else times
 
 
 def _seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:

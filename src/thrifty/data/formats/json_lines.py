@@ -163,11 +163,12 @@ def from_objects(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     names: dict[str, None] = {}
     for row in rows:
         names.update(dict.fromkeys(row))
-    columns = [_column([row.get(name) for row in rows]) for name in names]
-    return pa.table(columns, names=[str(name) for name in names])
+    columns = [column_of([row.get(name) for row in rows]) for name in names]
+    return pa.table(columns, names=[_text(str(name)) or "" for name in names])
 
 
-def _column(cells: list[Any]) -> pa.Array:
+def column_of(cells: list[Any]) -> pa.Array:
+    """Cells as a column; such of mixed types become text, lists JSON."""
     import pyarrow as pa
 
     kinds = {type(cell) for cell in cells} - {type(None)}
@@ -192,5 +193,6 @@ def _column(cells: list[Any]) -> pa.Array:
 def _text(cell: Any) -> str | None:
     if cell is None:
         return None
-    text = cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False, default=str)
+    plain = (bool, int, float, list, tuple, dict)
+    text = json.dumps(cell, ensure_ascii=False, default=str) if isinstance(cell, plain) else str(cell)
     return text.encode("utf-8", errors="replace").decode("utf-8")

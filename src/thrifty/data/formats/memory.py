@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from thrifty.core.errors import DataError
 from thrifty.data.encode.values import is_missing
 from thrifty.data.formats.arrow_table import flat, from_interface
-from thrifty.data.formats.json_lines import from_objects
+from thrifty.data.formats.json_lines import column_of, from_objects
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,7 +63,10 @@ def from_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def _plain(value: Any) -> Any:
-    """A value that Arrow takes: numpy's scalars become Python's, paths text, images PNG bytes, dates ISO text."""
+    """A value that Arrow takes: numpy's scalars become Python's, paths text, images PNG bytes, dates ISO text.
+
+    Decimals and durations (in seconds) become floats, sets lists.
+    """
     kind = type(value)
     if kind in (str, int, bool, bytes) or value is None:
         return value
@@ -78,6 +82,12 @@ def _plain(value: Any) -> Any:
         value = value.astype("datetime64[us]").item()
     if isinstance(value, (datetime, date)):
         return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)
     if isinstance(value, (complex, np.complexfloating)):
         raise DataError(f"{value} is a complex number; give its real and its imaginary part as columns")
     if isinstance(value, np.generic):
@@ -90,19 +100,26 @@ def _plain(value: Any) -> Any:
 
 
 def _from_columns(source: Mapping[str, Any]) -> pa.Table:
+    import pyarrow as pa
+
     for name, values in source.items():
         if not hasattr(values, "__len__") or not hasattr(values, "__iter__") or isinstance(values, (str, bytes)):
             raise DataError(f"the column {str(name)!r} is of type {type(values).__name__}; give a list of its values")
-    sizes = {len(values) for values in source.values()}
-    if len(sizes) > 1:
+    if len({len(values) for values in source.values()}) > 1:
         raise DataError("the columns differ in length: " + ", ".join(f"{k} {len(v)}" for k, v in source.items()))
-    names = [str(name) for name in source]
-    return from_rows([dict(zip(names, cells)) for cells in zip(*source.values())]) if sizes else flat(from_objects(()))
+    return flat(pa.table([_column(values) for values in source.values()], names=[str(name) for name in source]))
+
+
+def _column(values: Any) -> pa.Array:
+    """A column's values; arrays of numbers as they are, without a Python object for each."""
+    import pyarrow as pa
+
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "biuf" and values.itemsize <= 8:
+        return pa.array(np.ascontiguousarray(values), from_pandas=True)
+    return column_of([_plain(value) for value in values])
 
 
 def _from_pair(inputs: Any, labels: Any, part: str) -> InMemory:
-    import pyarrow as pa
-
     arrow = (
         _inputs(_as_array(inputs))
         if isinstance(inputs, (np.ndarray, list)) and not _are_rows(inputs)
@@ -121,8 +138,7 @@ def _from_pair(inputs: Any, labels: Any, part: str) -> InMemory:
     name = LABEL
     while name in arrow.column_names:
         name += "_"
-    column = from_objects([{name: cell} for cell in cells]) if cells else pa.table({name: pa.array([], pa.string())})
-    return InMemory(part, flat(arrow.append_column(name, column.column(name))), name)
+    return InMemory(part, flat(arrow.append_column(name, column_of(cells))), name)
 
 
 def _as_array(values: Any) -> np.ndarray:
@@ -156,7 +172,7 @@ def _inputs(array: np.ndarray) -> pa.Table:
     if array.ndim == 1:
         cells = [_plain(v) for v in array]
         name = "text" if any(isinstance(v, str) for v in cells) else "x0"
-        return flat(from_objects([{name: cell} for cell in cells]))
+        return flat(pa.table({name: column_of(cells)}))
     if array.ndim == 2:
         try:
             columns = [
