@@ -361,10 +361,13 @@ def test_reading_a_file_by_streaming_gives_what_reading_it_at_once_gives(
     from thrifty.data.formats import large
 
     data = as_csv([{**row, "n": i} for i, row in enumerate(rows(800))])
-    for broken in (data, data.replace(b"\n", b"\nbroken\n", 3), data + '9,ü,"x\ny",c1,5\n'.encode()):
-        root = write({"t.csv": broken})
+    commas = data.replace(b",", b";").replace(b".", b",")
+    broken = (data.replace(b"\n", b"\nbroken\n", 3), data + '9,ü,"x\ny",c1,5\n'.encode(), commas + b"\n1,5;p;x;c1;5\n")
+    for content in (data, commas, *broken):
+        root = write({"t.csv": content})
         monkeypatch.setattr(large, "LARGE_BYTES", 1 << 40)
         at_once = go(root / "t.csv")
+        assert at_once.dataset.schema.inputs["size"] is Meaning.NUMBER
         monkeypatch.setattr(large, "LARGE_BYTES", 1)
         streamed = go(root / "t.csv")
         assert streamed.dataset.columns() == at_once.dataset.columns()

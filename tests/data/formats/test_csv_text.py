@@ -64,6 +64,22 @@ def test_decimal_commas_become_points_where_commas_do_not_separate():
     assert cells(b"x;y\n1,5;a\n2;b,c\n-3,25;d\n")["y"] == ["a", "b,c", "d"]
 
 
+def test_marks_of_missing_numbers_do_not_hide_decimal_commas():
+    assert cells(b"x;y\n1,5;a\nN/A;b\n-;c\n?;d\n2;e\n")["x"] == ["1.5", "N/A", "-", "?", "2"]
+    assert cells(b"x;y\n1,5;a\nabout 2,5;b\n")["x"] == ["1,5", "about 2,5"]
+
+
+@pytest.mark.parametrize("data", [b"x\ty\n1,234\ta\n980\tb\n12,500\tc\n", b"x;y\n1,234;a\n980;b\n"])
+def test_commas_between_thousands_are_no_decimal_commas(data: bytes):
+    assert cells(data)["x"][:2] == ["1,234", "980"]
+
+
+def test_commas_before_three_decimals_are_decimal_commas_where_other_numbers_tell():
+    assert cells(b"x\ty\n1,234\ta\n0,980\tb\n")["x"] == ["1.234", "0.980"]
+    assert cells(b"x;y\n1,234;a\n2,500;b\n")["x"] == ["1.234", "2.500"]
+    assert cells(b"x\ty\n1,234\ta\n1234\tb\n")["x"] == ["1.234", "1234"]
+
+
 def test_ragged_lines_are_bad_with_their_numbers_and_the_rest_is_kept():
     found = read(b"a,b,c\n1,2,3\n1,2\n4,5,6\n1,2,3,4\n7,8,9\n")
     assert found.arrow.to_pydict() == {"a": ["1", "4", "7"], "b": ["2", "5", "8"], "c": ["3", "6", "9"]}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from thrifty.core.errors import DataError
+from thrifty.data.formats.decimal_commas import decimal_points
 from thrifty.data.formats.kind import described, mismatch
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ DELIMITERS = ",\t;|"
 MAX_LATIN_SHARE = 0.05  # of lines that are not UTF-8 before the whole file is taken for Windows-1252
 MAX_RECORD_LINES = 5_000
 _BATCH_ROWS = 50_000
-_DECIMAL_COMMA = r"^\s*[+-]?\d+,\d+([eE][+-]?\d+)?\s*$"
-_PLAIN_OR_COMMA = r"^\s*[+-]?\d+(,\d+)?([eE][+-]?\d+)?\s*$"
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,12 @@ def read_csv(data: bytes, path: Path) -> Read:
     dialect = sniff(data[: 1 << 20], path)
     arrow = _fast(data, dialect)
     if arrow is not None:
-        return Read(decimal_points(arrow, dialect), [], notes, renamed=dialect.renamed)
+        return Read(decimal_points(arrow, dialect.delimiter), [], notes, renamed=dialect.renamed)
     read = Read(empty_table(dialect), [], notes, renamed=dialect.renamed)
     batches = list(careful(io.BytesIO(data), dialect, read))
     import pyarrow as pa
 
-    read.arrow = decimal_points(pa.Table.from_batches(batches, text_schema(dialect)), dialect)
+    read.arrow = decimal_points(pa.Table.from_batches(batches, text_schema(dialect)), dialect.delimiter)
     return read
 
 
@@ -379,20 +378,3 @@ def _fitted(cells: list[str], width: int, line: int) -> list[str] | str:
         plural = "cell" if len(cells) == 1 else "cells"
         return f"line {line}: ragged: {len(cells)} {plural} where the header has {width}"
     return cells
-
-
-def decimal_points(arrow: pa.Table, dialect: Dialect) -> pa.Table:
-    """Gives points to columns whose every cell is a number, some with a decimal comma, in files not split by commas."""
-    import pyarrow.compute as pc
-
-    if dialect.delimiter == ",":
-        return arrow
-    for place, name in enumerate(arrow.column_names):
-        column = arrow.column(place)
-        sample = column.slice(0, 100).drop_null()
-        if not pc.all(pc.match_substring_regex(sample, _PLAIN_OR_COMMA)).as_py():
-            continue
-        commas = pc.any(pc.match_substring_regex(column, _DECIMAL_COMMA)).as_py()
-        if commas and pc.all(pc.match_substring_regex(column, _PLAIN_OR_COMMA)).as_py():
-            arrow = arrow.set_column(place, name, pc.replace_substring(column, ",", "."))
-    return arrow

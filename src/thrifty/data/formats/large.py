@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from thrifty.core.errors import DataError, ExternalError
 from thrifty.data.formats import arrow_file, csv_text
+from thrifty.data.formats.decimal_commas import with_decimal_points
 from thrifty.data.formats.kind import head_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 LARGE_BYTES = 64 << 20
 _BLOCK = 8 << 20
 _STRETCH = 256 << 10
-_COMMA = r"^(\s*[+-]?\d+),(\d+\s*)$"
 
 
 def is_large(path: Path) -> bool:
@@ -60,7 +60,8 @@ def read_csv(path: Path, gzipped: bool, workspace: Path, seconds: float | None =
     if not _stream(plain, ranges, dialect, target, read):
         with plain.open("rb") as file:
             source: Any = io.BufferedReader(_Ranges(file, ranges), 1 << 20)
-            arrow_file.write(target, csv_text.text_schema(dialect), csv_text.careful(source, dialect, read))
+            batches = with_decimal_points(csv_text.careful(source, dialect, read), dialect.delimiter)
+            arrow_file.write(target, csv_text.text_schema(dialect), batches)
     read.arrow = arrow_file.open_mapped(target)
     return read
 
@@ -135,41 +136,20 @@ def _stream(
 
     def counted(reader: Any) -> Iterator[pa.RecordBatch]:
         nonlocal rows
-        commas: list[int] | None = None
         for batch in reader:
             rows += batch.num_rows
-            if commas is None:
-                commas = _comma_columns(batch, dialect)
-            yield _with_points(batch, commas)
+            yield batch
 
     with path.open("rb") as file:
         source = _Ranges(file, ranges)
         source.seek(dialect.start)
         try:
             with pc.open_csv(pa.PythonFile(source, mode="r"), **options) as reader:
-                arrow_file.write(target, reader.schema, counted(reader))
+                arrow_file.write(target, reader.schema, with_decimal_points(counted(reader), dialect.delimiter))
         except pa.ArrowInvalid:
             return False
         source.read(1)
         return read.sampled or rows + dialect.header_lines == source.num_lines
-
-
-def _comma_columns(batch: pa.RecordBatch, dialect: csv_text.Dialect) -> list[int]:
-    import pyarrow as pa
-
-    before = pa.Table.from_batches([batch])
-    after = csv_text.decimal_points(before, dialect)
-    return [i for i in range(before.num_columns) if not before.column(i).equals(after.column(i))]
-
-
-def _with_points(batch: pa.RecordBatch, columns: list[int]) -> pa.RecordBatch:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    arrays = batch.columns
-    for i in columns:
-        arrays[i] = pc.replace_substring_regex(arrays[i], _COMMA, r"\1.\2")
-    return pa.RecordBatch.from_arrays(arrays, schema=batch.schema) if columns else batch
 
 
 def _share(path: Path, mark: int, dialect: csv_text.Dialect, seconds: float, size: int) -> float:
