@@ -171,6 +171,14 @@ def test_columns_that_give_the_target_away_are_found(rows: Callable[..., object]
     assert found == {"above", "holes", "name"}
 
 
+def test_times_as_text_give_the_target_away_by_when_they_are_and_not_by_their_place_in_the_file():
+    rng = np.random.default_rng(3)
+    at = np.datetime64("2024-01-01", "s") + rng.integers(0, 360 * 86400, 20_000)
+    times = (Meaning.TIMESTAMP, at.astype(str))
+    assert giveaways((at > np.datetime64("2024-06-15")).astype(int), at=times) == {"at"}
+    assert giveaways((np.arange(20_000) >= 10_000).astype(int), at=times) == set()
+
+
 def test_a_number_that_gives_a_number_away_is_found():
     rng = np.random.default_rng(0)
     y = rng.random(2000).astype(np.float32)

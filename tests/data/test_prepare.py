@@ -213,6 +213,32 @@ def test_groups_and_times_and_weights_are_kept(go: Callable[..., Prepared], rows
     assert at[by_time.splits.train_rows].max() < at[by_time.splits.validation_rows].min()
 
 
+def test_rows_without_a_group_share_none_and_groups_of_a_validation_part_are_looked_at(
+    go: Callable[..., Prepared], rows: Rows
+):
+    def of(name: str, first: int, num: int) -> list[dict[str, Any]]:
+        return [{**row, "who": f"{name}{i // 4}" if i % 2 else " "} for i, row in enumerate(rows(num, seed=first))]
+
+    assert not go(of("p", 1, 80), test=of("q", 2, 40), group="who").findings.of("leak")
+    found = go(of("p", 1, 80), test=of("p", 2, 40), validation=of("p", 3, 20), group="who").findings.of("leak")
+    assert [(item.rows, item.message.split(" belong")[0]) for item in found] == [
+        (20, "20 test rows"),
+        (10, "10 validation rows"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("meaning", "error", "said"),
+    [("number", UsageError, "bytes"), ("timestamp", UsageError, "bytes"), ("text", DataError, "not UTF-8")],
+)
+def test_a_meaning_that_bytes_cannot_have_is_an_error(
+    meaning: str, error: type[Exception], said: str, go: Callable[..., Prepared], rows: Rows
+):
+    data = [{**row, "raw": bytes([200, i])} for i, row in enumerate(rows(40))]
+    with pytest.raises(error, match=said):
+        go(data, overrides={"raw": meaning})
+
+
 def test_weights_that_are_none_are_bad_rows(go: Callable[..., Prepared], rows: Rows):
     data = [{**row, "w": -1 if i == 3 else 2} for i, row in enumerate(rows(60))]
     assert [bad.row for bad in go(data, weight="w").findings.bad_rows] == [4]

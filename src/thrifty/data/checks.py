@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thrifty.core.seeds import generator
+from thrifty.data import typed
 from thrifty.data.codes import dense
 from thrifty.data.column import MEDIA, Meaning, Schema, Task
 from thrifty.data.formats import arrow_file
@@ -362,18 +363,8 @@ def _taken(arrow: pa.Table, name: str, rows: np.ndarray) -> pa.ChunkedArray:
 
 
 def _nearest(arrow: pa.Table, name: str, targets: np.ndarray, seen: np.ndarray, told: np.ndarray) -> np.ndarray:
-    """The target of the seen row whose number is nearest; missing ones count as one far number."""
-    import pyarrow as pa
-
-    def numbers(rows: np.ndarray) -> np.ndarray:
-        column = _taken(arrow, name, rows)
-        if pa.types.is_timestamp(column.type):
-            column = column.cast(pa.int64())
-        if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-            return column_keys(column).astype(np.float64)
-        return np.nan_to_num(column.cast(pa.float64(), safe=False).to_numpy(), nan=-1e300)
-
-    seen_x, told_x = numbers(seen), numbers(told)
+    """The target of the seen row whose number or time is nearest; missing ones count as one far number."""
+    seen_x, told_x = (np.nan_to_num(typed.seconds(_taken(arrow, name, rows)), nan=-1e300) for rows in (seen, told))
     order = np.argsort(seen_x, kind="stable")
     sorted_x, sorted_y = seen_x[order], targets[seen][order]
     right = np.searchsorted(sorted_x, told_x).clip(0, len(sorted_x) - 1)

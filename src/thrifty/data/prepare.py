@@ -16,22 +16,23 @@ from thrifty.core.errors import DataError, ExternalError
 from thrifty.core.seeds import generator
 from thrifty.data import checks, media, notes, typed
 from thrifty.data.cache import Cache
+from thrifty.data.codes import dense
 from thrifty.data.column import MEDIA, Meaning, Schema, Task
 from thrifty.data.dataset import Dataset, column_fingerprint
+from thrifty.data.encode.values import is_missing
 from thrifty.data.findings import Finding, Findings, check_share, counted, reasons_in_brief, write_bad_rows
 from thrifty.data.formats.kind import nearest
 from thrifty.data.infer import infer
 from thrifty.data.read import PART_CODES, Read, read, refuse_ambiguous, with_absolute_paths
 from thrifty.data.split import ASIDE, TEST, TRAIN, VALIDATION, Splits, Wishes, split, strata_of
-from thrifty.data.table import BadRow, Cells, Table, concatenated, file_names, said_of
+from thrifty.data.table import BadRow, Cells, Table, concatenated, file_names, plain, said_of
 from thrifty.data.target import MIN_ROWS, Labels, infer_target, read_labels
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 READING_SHARE = 0.35  # of the time that preparing may take
-
-
+_LEARNT = ((TEST, "test", (TRAIN, VALIDATION)), (VALIDATION, "validation", (TRAIN,)))  # parts, and those learnt from
 MOST_JOINED = 0.5  # of the groups must stay apart when equal rows join some
 
 
@@ -133,7 +134,7 @@ class _Work:
         reads = self._read_all(source, test, validation)
         target = _target_name(reads[0][1], target)
         self._note_renamed(reads, target)
-        table, given, source_of = _joined(reads, target)
+        table, given, source_of = _joined(reads)
         learn = np.flatnonzero(given != TEST)
         options = self.options
         inferred_on = table if len(learn) == len(table) else table.take(learn)
@@ -152,7 +153,7 @@ class _Work:
         groups = self._groups(table)
         splits, duplicates = self._split(arrow, table, schema, labels.values, given, prints, groups)
         self.items += notes.of_target(table, schema, labels.values, splits)
-        self._look(arrow, table, schema, labels.values, splits, duplicates, reads)
+        self._look(arrow, schema, labels.values, splits, duplicates, groups)
         fingerprints = {
             name: column_fingerprint(arrow.column(name), meaning in MEDIA) for name, meaning in schema.inputs.items()
         }
@@ -339,8 +340,8 @@ class _Work:
         if self.options.group is None:
             return None
         column = table.arrow.column(self.options.group)
-        codes = np.unique(checks.column_keys(column), return_inverse=True)[1]
-        codes[np.asarray(column.is_null().to_numpy(), bool)] = -1
+        codes = dense(checks.column_keys(column))
+        codes[[is_missing(value) for value in plain(column)]] = -1
         return checks.components(len(table), *checks.links(codes))
 
     def _joined_groups(self, groups: np.ndarray, duplicates: np.ndarray, usable: np.ndarray) -> np.ndarray:
@@ -360,23 +361,18 @@ class _Work:
     def _look(
         self,
         arrow: pa.Table,
-        table: Table,
         schema: Schema,
         targets: np.ndarray,
         splits: Splits,
         duplicates: checks.Duplicates | None,
-        reads: list[tuple[str, Read]],
+        groups: np.ndarray | None,
     ) -> None:
         """Notes duplicates, contradictions, leaks, columns that give the target away, and rare classes."""
         usable = splits.part != ASIDE
         if duplicates is not None:
             self._note_duplicates(duplicates, schema, targets, splits, usable)
-        if self.options.group is not None:
-            groups = checks.column_keys(table.arrow.column(self.options.group))
-            shared = checks.leaks(groups, splits.part, TEST, (TRAIN, VALIDATION))
-            if shared:
-                said = f"{counted(shared, 'test row belongs', 'test rows belong')} to groups that are also trained on"
-                self.note("leak", said, self.options.group, shared)
+        if groups is not None:
+            self._note_shared_groups(groups, splits)
         if not self.deadline.over():
             learnt = splits.development_rows
             if duplicates is not None:  # copies would be told from each other
@@ -395,6 +391,13 @@ class _Work:
                 shown = ", ".join(map(repr, rare[:5])) + (", ..." if len(rare) > 5 else "")
                 said = f"{counted(len(rare), 'class has', 'classes have')} fewer than 10 rows to learn from: {shown}"
                 self.note("classes", said, schema.target, int(counts[counts < 10].sum()))
+
+    def _note_shared_groups(self, groups: np.ndarray, splits: Splits) -> None:
+        for part, name, learnt in _LEARNT:
+            shared = checks.leaks(groups, splits.part, part, learnt)
+            if shared:
+                rows = counted(shared, f"{name} row belongs", f"{name} rows belong")
+                self.note("leak", f"{rows} to groups that are also trained on", self.options.group or "", shared)
 
     def _note_duplicates(
         self, duplicates: checks.Duplicates, schema: Schema, targets: np.ndarray, splits: Splits, usable: np.ndarray
@@ -418,7 +421,7 @@ class _Work:
                 f"{counted(against, 'row has', 'rows have')} the inputs of others, but another label",
                 rows=against,
             )
-        for part, name, learnt in ((TEST, "test", (TRAIN, VALIDATION)), (VALIDATION, "validation", (TRAIN,))):
+        for part, name, learnt in _LEARNT:
             leaked = checks.leaks(duplicates.clusters, splits.part, part, learnt)
             if leaked:
                 total = int((splits.part == part).sum())
@@ -456,7 +459,7 @@ def _target_name(found: Read, target: str | None) -> str:
     return target
 
 
-def _joined(reads: list[tuple[str, Read]], target: str) -> tuple[Table, np.ndarray, np.ndarray]:
+def _joined(reads: list[tuple[str, Read]]) -> tuple[Table, np.ndarray, np.ndarray]:
     """All rows in one table, the part that each is given for (0: to be split), and the source that each is from."""
     main = reads[0][1]
     for part, found in reads[1:]:
@@ -470,7 +473,6 @@ def _joined(reads: list[tuple[str, Read]], target: str) -> tuple[Table, np.ndarr
         tables.append(table if len(reads) == 1 else with_absolute_paths(table, force=table.file_column))
         codes = found.parts if part == "train" and found.parts is not None else None
         parts.append(np.full(len(table), PART_CODES[part], np.int8) if codes is None else codes.copy())
-    del target
     source_of = np.repeat(np.arange(len(reads)), [len(table) for table in tables])
     return concatenated(tables), np.concatenate(parts).astype(np.int8), source_of
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from thrifty.core.errors import DataError
 from thrifty.data.column import MEDIA, Meaning, Schema
 from thrifty.data.encode.encoder import UnreadableError
 from thrifty.data.encode.number import as_float, parse_number
@@ -143,10 +144,22 @@ def batches(arrow: pa.Table, schema: Schema, root: Path | None, lost: dict[str, 
             elif meaning in MEDIA and pa.types.is_string(column.type):
                 column = pa.chunked_array([pa.array(resolved(plain(column), root), pa.string())])
             elif column.type != wanted.type:
-                column = column.cast(wanted.type)
+                column = _as_text(column, name)
             whole = column.combine_chunks()
             arrays.append(pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole)
         yield pa.RecordBatch.from_arrays(arrays, schema=target)
+
+
+def _as_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        raise DataError(
+            f"the column {name!r} is set to be text, but holds bytes that are not UTF-8; set another meaning with "
+            f"--set schema.{name}=..."
+        ) from None
 
 
 def write(path: Path, arrow: pa.Table, schema: Schema, root: Path | None) -> tuple[pa.Table, dict[str, Lost]]:
