@@ -78,6 +78,26 @@ def test_the_least_recently_used_goes_first(tmp_path: Path):
     assert cache.num_bytes() < 3000
 
 
+def test_what_a_killed_process_left_is_removed_and_what_another_makes_is_not(tmp_path: Path):
+    making = []
+
+    def compute(rows: slice) -> dict[str, np.ndarray]:
+        making.extend(tmp_path.glob(".making-*"))
+        for folder in making:
+            os.utime(folder, (1000, 1000))
+        Cache(tmp_path).arrays("within", 1, lambda rows: {"x": np.zeros(1)})
+        assert [folder.exists() for folder in making] == [folder.name != ".making-left" for folder in making]
+        return {"x": np.zeros(rows.stop - rows.start)}
+
+    for name in (".making-left", ".gone-left"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.npy").write_bytes(b"x")
+        os.utime(tmp_path / name, (1000, 1000))
+    Cache(tmp_path).arrays("k", 3, compute)
+    assert len(making) == 2
+    assert not list(tmp_path.glob(".*-*"))
+
+
 def test_a_temporary_cache_has_a_folder_of_its_own():
     one, other = Cache(), Cache()
     assert one.folder != other.folder

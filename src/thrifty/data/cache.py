@@ -100,7 +100,9 @@ class Cache:
 
     def _make(self, entry: Path, key: str, make: Callable[[Path], None]) -> None:
         aside = Path(tempfile.mkdtemp(prefix=".making-", dir=self.folder))
+        held = os.open(aside, os.O_RDONLY)
         try:
+            fcntl.flock(held, fcntl.LOCK_EX)
             make(aside)
             (aside / "entry.json").write_text(json.dumps({"key": key, "bytes": _size(aside)}), encoding="utf-8")
             self._make_room(_size(aside))
@@ -109,6 +111,7 @@ class Cache:
         except OSError as error:
             raise ExternalError(f"the cache {self.folder} cannot be written: {error.strerror or error}") from error
         finally:
+            os.close(held)
             if aside.exists():
                 shutil.rmtree(aside, ignore_errors=True)
 
@@ -119,10 +122,12 @@ class Cache:
         locks.mkdir(exist_ok=True)
         with (locks / name).open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            os.utime(file.fileno())  # it is not an old one
             yield
 
     def _make_room(self, needed: int) -> None:
         """Removes the least recently used entries until `needed` more bytes fit under the cap."""
+        self._drop_leftovers()
         cap = min(self.max_bytes, shutil.disk_usage(self.folder).free // 2 + self.num_bytes())
         entries = sorted((e for e in self.folder.iterdir() if e.is_dir() and e.name[0] != "."), key=_used)
         total = sum(map(_entry_bytes, entries))
@@ -138,6 +143,13 @@ class Cache:
                 continue  # another process was quicker
             shutil.rmtree(gone, ignore_errors=True)
 
+    def _drop_leftovers(self, age_seconds: float = 60.0) -> None:
+        """Removes what processes that were killed had half made or half removed."""
+        for folder in (*self.folder.glob(".making-*"), *self.folder.glob(".gone-*")):
+            with suppress(OSError):
+                if time.time() - folder.stat().st_mtime > age_seconds and not _is_held(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+
     def _drop_old_locks(self, age_seconds: float = 7 * 86_400) -> None:
         for lock in (self.folder / ".locks").iterdir():
             with suppress(OSError):
@@ -147,6 +159,18 @@ class Cache:
     def num_bytes(self) -> int:
         """What all entries take on disk."""
         return sum(_entry_bytes(e) for e in self.folder.iterdir() if e.is_dir() and e.name[0] != ".")
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a living process has locked a folder."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(held)
+    return False
 
 
 def _remove_own(folder: Path, owner: int) -> None:
