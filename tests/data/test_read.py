@@ -100,6 +100,28 @@ def test_large_whole_numbers_and_floats_of_several_files_are_joined(write: Write
     assert read(root / "*.parquet", tmp_path).table.columns() == {"id": [float(2**60), 3.0, 1.0, None]}
 
 
+@pytest.mark.parametrize("ending", ["zip", "csv.gz", "arrow.gz"])
+def test_packed_files_of_one_name_in_several_folders_are_all_read(
+    ending: str, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("thrifty.data.formats.large.LARGE_BYTES", 1)
+    files = {}
+    for name in "pq":
+        out = io.BytesIO()
+        if ending == "zip":
+            with zipfile.ZipFile(out, "w") as packed:
+                packed.writestr("t.csv", f"a\n{name}\n{name}\n")
+        elif ending == "csv.gz":
+            out.write(gzip.compress(f"a\n{name}\n{name}\n".encode()))
+        else:
+            plain = io.BytesIO()
+            pa.feather.write_feather(pa.table({"a": [name] * 2}), plain, compression="uncompressed")
+            out.write(gzip.compress(plain.getvalue()))
+        files[f"{name}/part.{ending}"] = out.getvalue()
+    root = write(files)
+    assert read(str(root / f"*/part.{ending}"), tmp_path).table.columns() == {"a": ["p", "p", "q", "q"]}
+
+
 def test_a_glob_is_one_table_and_rows_know_their_files(write: Write, tmp_path: Path):
     root = write({"p1.csv": b"a,b\n1,2\n3\n4,5\n", "p2.csv": b"b,a\n7,6\n"})
     found = read(f"{root}/p*.csv", tmp_path)

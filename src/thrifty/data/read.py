@@ -208,7 +208,7 @@ def _read_table(path: Path, workspace: Path, seconds: float | None) -> Read:
     if name in ("csv", "json"):
         return _read_text(path, name, gzipped, workspace, seconds)
     if gzipped:
-        unpacked = workspace / path.stem
+        unpacked = archive.unused(workspace, path.stem)
         unpacked.write_bytes(archive.gunzip(path))
         return _read_columnar(unpacked, name, workspace, path)
     return _read_columnar(path, name, workspace, path)

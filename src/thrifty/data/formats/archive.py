@@ -20,9 +20,7 @@ def unpack(path: Path, workspace: Path) -> Path:
     A damaged image or sound is left as an empty file, so that it is counted where it stood. Raises DataError for an
     archive that cannot be read, has a password, or is larger than the free disk.
     """
-    target = workspace / f"{path.stem}.unpacked"
-    if target.is_dir():
-        return target
+    target = unused(workspace, f"{path.stem}.unpacked")
     aside = workspace / f".{path.stem}.unpacking"
     shutil.rmtree(aside, ignore_errors=True)
     head = head_of(path)
@@ -45,6 +43,15 @@ def unpack(path: Path, workspace: Path) -> Path:
             _unpack_one(archive, entry, aside, path)
     aside.rename(target)
     return target
+
+
+def unused(folder: Path, name: str) -> Path:
+    """A path in a folder where nothing is yet: files of several folders may have one name."""
+    path, number = folder / name, 1
+    while path.exists():
+        number += 1
+        path = folder / f"{number}.{name}"
+    return path
 
 
 def _is_inside(name: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from thrifty.core.errors import DataError
 from thrifty.data.formats import arrow_file
+from thrifty.data.formats.archive import unused
 from thrifty.data.formats.csv_text import renamed, unique_names
 from thrifty.data.formats.kind import head_of, mismatch
 
@@ -33,7 +34,7 @@ def read_parquet(path: Path, workspace: Path) -> pa.Table:
             if sum(groups) <= IN_MEMORY_BYTES:
                 return flat(_sound(file.read()))
             first = flat(pa.Table.from_batches([next(file.iter_batches(1))]))
-            target = workspace / f"{path.stem}.{len(list(workspace.glob('*.arrow')))}.arrow"
+            target = unused(workspace, f"{path.name}.arrow")
             parts = (
                 batch
                 for raw in file.iter_batches(arrow_file.BATCH_ROWS)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from thrifty.core.errors import DataError, ExternalError
 from thrifty.data.formats import arrow_file, csv_text
+from thrifty.data.formats.archive import unused
 from thrifty.data.formats.decimal_commas import with_decimal_points
 from thrifty.data.formats.kind import head_of
 
@@ -47,7 +48,7 @@ def read_csv(path: Path, gzipped: bool, workspace: Path, seconds: float | None =
     body, _ = csv_text.as_utf8(head, path)
     dialect = csv_text.sniff(body, path)
     mark = len(head) - len(body)
-    target = workspace / f"{path.name}.arrow"
+    target = unused(workspace, f"{path.name}.arrow")
     size = plain.stat().st_size
     ranges = [(mark, size)]
     notes = []
@@ -67,7 +68,7 @@ def read_csv(path: Path, gzipped: bool, workspace: Path, seconds: float | None =
 
 
 def _unpacked(path: Path, workspace: Path) -> Path:
-    target = workspace / path.stem
+    target = unused(workspace, path.stem)
     try:
         with gzip.open(path) as source, target.open("wb") as out:
             shutil.copyfileobj(source, out, 1 << 20)
