@@ -128,6 +128,8 @@ TASKS = {
     "booleans": ([True, False] * 20, "binary", ("False", "True")),
     "lists": (['["a", "b"]', "[]", '["c"]'] * 20, "multilabel", ("a", "b", "c")),
     "Python lists": (["['a', 'b']", "[]", "['c']"] * 20, "multilabel", ("a", "b", "c")),
+    "Python lists with apostrophes": (["[\"it's\", 'b']", "['b']"] * 20, "multilabel", ("b", "it's")),
+    "0 and 1 in few rows": ([0, 1] * 7, "binary", ("0", "1")),
     "lists of numbers": (["[10, 2]", "[2]"] * 20, "multilabel", ("2", "10")),
     "labels with holes": (["a", "b", None, "", "nan"] * 10, "binary", ("a", "b")),
     "a class called None": (["None", "Some"] * 10, "binary", ("None", "Some")),
@@ -138,6 +140,15 @@ TASKS = {
 def test_the_target_gives_the_task_and_the_classes(name: str):
     label, expected, classes = TASKS[name]
     assert task(list(label)) == (expected, classes)
+
+
+@pytest.mark.parametrize("rare", ["1", '["b"]'])
+def test_a_class_that_a_sample_of_a_large_table_lacks_is_found(rare: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("thrifty.data.target._SAMPLE_ROWS", 50)
+    usual = '["a"]' if rare[0] == "[" else "0"
+    cells = [usual] * 1000
+    cells[1] = rare
+    assert task(cells) == ("multilabel" if rare[0] == "[" else "binary", ("a", "b") if rare[0] == "[" else ("0", "1"))
 
 
 def test_a_person_can_overrule_the_target():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
@@ -34,6 +35,7 @@ _NUMBER_AS_TEXT = re.compile(
     r"\s*(?:[%\u2030$\u20ac\u00a3\u00a5\u20b9]|USD|EUR|GBP|CHF|JPY)?\s*\)?\s*"
 )
 WRITTEN_SHARE = 0.9  # of a column's texts that look like numbers, so that it is said to hold numbers as text
+_WITHOUT_COMMA = re.compile(r"""['"]\s+['"]""")
 _MISSING_LABELS = frozenset(("nan", "null", "n/a", "#n/a", "<na>", "nat"))
 
 
@@ -66,6 +68,9 @@ def infer_target(table: Table, name: str, override: Meaning | None = None) -> Ta
     if len(present) < MIN_ROWS:
         rows = "is 1 row" if len(present) == 1 else f"are {len(present)} rows"
         raise DataError(said_of(table, f"there {rows} with a label; at least {MIN_ROWS} are needed"))
+    if column is not whole and len(known := set(present)) <= len(present) / 2:
+        every = label_cells(pc.unique(whole), table.json)
+        present += [cell for cell in every if cell is not None and cell not in known]  # which the sample lacks
     if override is None and (labels := _label_lists(present)) is not None:
         return _multilabel(name, labels)
     if pa.types.is_timestamp(column.type) and override is None:
@@ -77,8 +82,7 @@ def infer_target(table: Table, name: str, override: Meaning | None = None) -> Ta
         found = _number_or_class(name, numbers, override)
         if found is not None:
             return found
-    every = label_cells(pc.unique(whole), table.json) if whole is not column else present
-    return _classes(name, present, {cell for cell in every if cell is not None}, override)
+    return _classes(name, present, override)
 
 
 def _numbers(present: Sequence[str]) -> np.ndarray | None:
@@ -110,7 +114,7 @@ def _number_or_class(name: str, numbers: np.ndarray, override: Meaning | None) -
         return Target(Task.REGRESSION, (), "a number, as you set it")
     if not (distinct == np.floor(distinct)).all():
         return Target(Task.REGRESSION, (), "numbers that are not whole")
-    if len(distinct) <= MAX_WHOLE_VALUES and each >= MIN_ROWS_PER_WHOLE_VALUE:
+    if len(distinct) == 2 or (len(distinct) <= MAX_WHOLE_VALUES and each >= MIN_ROWS_PER_WHOLE_VALUE):
         return None
     few = f"{len(distinct):,} whole numbers"
     return Target(
@@ -118,8 +122,8 @@ def _number_or_class(name: str, numbers: np.ndarray, override: Meaning | None) -
     )
 
 
-def _classes(name: str, present: Sequence[str], every: set[str], override: Meaning | None) -> Target:
-    classes = ordered(every)
+def _classes(name: str, present: Sequence[str], override: Meaning | None) -> Target:
+    classes = ordered(set(present))
     if len(classes) == 1:
         raise DataError(f"the target {name!r} has one class only ({classes[0]!r}); there is nothing to tell apart")
     if len(classes) > len(present) / 2:
@@ -191,12 +195,14 @@ def label_list(text: str) -> list[str] | None:
     """The labels in a cell that is a JSON list (or a Python one); None when it is no list of plain values."""
     try:
         value = json.loads(text)
-    except ValueError:
-        try:
-            value = json.loads(text.replace("'", '"'))
-        except ValueError:
+    except (ValueError, RecursionError):
+        if _WITHOUT_COMMA.search(text):  # Python joins such texts to one
             return None
-    if not isinstance(value, list) or any(isinstance(item, (list, dict)) for item in value):
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return None
+    if not isinstance(value, list) or not all(isinstance(item, (str, int, float, type(None))) for item in value):
         return None
     return [item if isinstance(item, str) else json.dumps(item) for item in value if item is not None]
 
