@@ -7,6 +7,7 @@ may vary are metadata of the fields: `space_of` reads them. Recipes go to JSON a
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -313,13 +314,15 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return None
     if typing.get_origin(options[0]) is tuple and isinstance(value, (list, tuple)):
         return tuple(value)
-    if float in options and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if int in options and isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value):
-        return int(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        if float in options:
+            return float(value)
+        if int in options and value == int(value):
+            return int(value)
     if str in options and isinstance(value, str):
         return value
-    raise UsageError(f"{where} is {value!r}; it must be of type {hint if options[1:] else options[0].__name__}")
+    wanted = f"{hint if options[1:] else options[0].__name__}" + (" and finite" if isinstance(value, float) else "")
+    raise UsageError(f"{where} is {value!r}; it must be of type {wanted}")
 
 
 def space_of(recipe: Recipe) -> dict[str, Domain]:
