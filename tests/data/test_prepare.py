@@ -452,6 +452,14 @@ def test_infinite_cells_are_missing_and_noted(
     assert len(made.findings.of("column")) == 1 + len(junk)
 
 
+def test_times_that_cannot_be_read_are_noted(go: Callable[..., Prepared], rows: Rows):
+    data = [{**row, "at": f"2020-01-{1 + i % 28:02}", "words": f"word {i}"} for i, row in enumerate(rows(60))]
+    data[7]["at"], data[8]["at"], data[9]["at"] = "soon", None, "n/a"
+    expected = "1 cell of 'at' can be read as no point in time and counts as missing"
+    assert said(go(data), "column") == expected
+    assert "60 cells of 'words'" in said(go(data, overrides={"words": "timestamp"}), "column")
+
+
 def test_labels_far_from_all_others_are_kept_and_noted(go: Callable[..., Prepared], rows: Rows, write: Write):
     data = [{**row, "label": float(row["size"]) + i % 3} for i, row in enumerate(rows(200))]
     data[6]["label"], data[7]["label"] = 1e9, 1e300

@@ -6,6 +6,7 @@ Nothing is changed here: what a finding tells of is kept as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +18,10 @@ from thrifty.data.infer import written_numbers
 from thrifty.data.split import ASIDE, Splits
 from thrifty.data.table import Table, plain
 from thrifty.data.target import alike, extremes
-from thrifty.data.typed import Lost
+from thrifty.data.typed import Lost, num_unread_times
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def of_lost_cells(table: Table, lost: Mapping[str, Lost]) -> list[Finding]:
@@ -25,15 +29,29 @@ def of_lost_cells(table: Table, lost: Mapping[str, Lost]) -> list[Finding]:
     found = []
     for name, of in lost.items():
         if of.junk:
-            cells = counted(of.junk, "cell", "cells")
-            said = f"{cells} of {name!r} can be read as no number and count as missing"
-            found.append(Finding("column", name, of.junk, said))
+            found.append(_unread(name, of.junk, "number"))
         if of.infinite:
             cells = counted(len(of.infinite), "cell", "cells")
             count = "is infinite and counts" if len(of.infinite) == 1 else "are infinite and count"
             said = f"{cells} of {name!r} {count} as missing: {places(table, of.infinite)}"
             found.append(Finding("column", name, len(of.infinite), said))
     return found
+
+
+def of_unread_times(arrow: pa.Table, schema: Schema) -> list[Finding]:
+    """Cells of columns of times that count as missing; `of_times` tells of those that rows are split by."""
+    found = []
+    for name in schema.names_of(Meaning.TIMESTAMP):
+        unread = num_unread_times(arrow.column(name)) if name != schema.time else 0
+        if unread:
+            found.append(_unread(name, unread, "point in time"))
+    return found
+
+
+def _unread(name: str, cells: int, what: str) -> Finding:
+    count = "counts" if cells == 1 else "count"
+    said = f"{counted(cells, 'cell', 'cells')} of {name!r} can be read as no {what} and {count} as missing"
+    return Finding("column", name, cells, said)
 
 
 def of_written_numbers(table: Table, schema: Schema, settled: Sequence[str]) -> list[Finding]:

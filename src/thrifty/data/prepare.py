@@ -207,7 +207,7 @@ class _Work:
 
     def _write_typed(self, table: Table, schema: Schema) -> pa.Table:
         arrow, lost = typed.write(self.folder / "table.arrow", table.arrow, schema, table.root)
-        self.items += notes.of_lost_cells(table, lost)
+        self.items += notes.of_lost_cells(table, lost) + notes.of_unread_times(arrow, schema)
         return arrow
 
     def _check_media(

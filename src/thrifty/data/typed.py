@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _TIMES_SHARE = 0.5  # of the texts in a column that is named as the time, to be points in time
+_SAMPLE = 2000
 _EPOCH = np.datetime64("1970-01-01T00:00:00", "us")
 
 
@@ -109,6 +111,27 @@ def _seconds_of(cell: str | None, form: str) -> float:
     except UnreadableError:
         return float("nan")
     return float("nan") if at is None else float((np.datetime64(at, "us") - _EPOCH) / np.timedelta64(1, "s"))
+
+
+def num_unread_times(column: pa.ChunkedArray) -> int:
+    """How many texts of a column of times are none; 0 where an even sample of them has no such text."""
+    import pyarrow as pa
+
+    if not pa.types.is_string(column.type):
+        return 0
+    cells = plain(column)
+    form = find_format(cells) or ""
+    if not any(_is_unread(cell, form) for cell in cells[:: max(1, len(cells) // _SAMPLE)]):
+        return 0
+    return sum(count for cell, count in Counter(cells).items() if _is_unread(cell, form))
+
+
+def _is_unread(cell: str | None, form: str) -> bool:
+    try:
+        parse_timestamp(cell, form)
+    except UnreadableError:
+        return True
+    return False
 
 
 def typed_schema(arrow: pa.Table, schema: Schema) -> pa.Schema:
