@@ -223,6 +223,13 @@ def test_row_numbers_of_a_large_table_are_no_number_to_learn_from(as_text: bool)
     assert [c.meaning for c in found] == [Meaning.IGNORED, Meaning.NUMBER, Meaning.NUMBER]
 
 
+@pytest.mark.parametrize("usual", [None, "no"])
+def test_a_column_whose_other_values_are_rare_has_not_one_value_only(usual: str | None):
+    cells: list[str | None] = [usual] * 60_000
+    cells[1], cells[2] = "yes", "perhaps"
+    assert infer_columns(Table(pa.table({"x": cells})), ["x"], {})[0].meaning is Meaning.CATEGORY
+
+
 NEAR_THE_LARGEST = [2**62 + 7 * i for i in range(60)]
 
 

@@ -124,6 +124,8 @@ def infer_columns(table: Table, names: Sequence[str], overrides: Mapping[str, Me
 
 def _infer_column(table: Table, name: str, rows: np.ndarray | None, override: Meaning | None) -> Column:
     profile = _profile(table.arrow.column(name), name, rows)
+    if rows is not None and len(profile.distinct) < 2:  # as may be of a column whose other values are rare
+        profile = _profile(table.arrow.column(name), name, None)
     if override is not None:
         if profile.kind == "bytes" and override in (Meaning.NUMBER, Meaning.TIMESTAMP):
             raise UsageError(f"schema.{name}={override}: the column holds bytes, which are no numbers and no times")

@@ -249,7 +249,8 @@ class _Work:
             said = f"only {int(good.sum())} rows can be read; at least {MIN_ROWS} are needed{_why(reasons)}"
             raise DataError(said_of(table, said))
         override = (self.options.overrides or {}).get(schema.target)
-        found = infer_target(table.take(np.flatnonzero(good)), schema.target, Meaning(override) if override else None)
+        alone = replace(table, arrow=table.arrow.select([schema.target])).take(np.flatnonzero(good))
+        found = infer_target(alone, schema.target, Meaning(override) if override else None)
         return replace(schema, task=found.task, classes=found.classes, target_reason=found.reason)
 
     def _weights(self, table: Table, reasons: dict[int, tuple[str, str]]) -> np.ndarray | None:

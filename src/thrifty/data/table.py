@@ -116,10 +116,15 @@ def said_of(table: Table, message: str) -> str:
 
 
 def taken(column: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:
-    """The values of the given rows, in their order; unlike Arrow's own it does not first copy the whole column."""
+    """The values of the given rows, in their order; unlike Arrow's own it does not first copy the whole column.
+
+    Rows that follow each other are not copied at all.
+    """
     import pyarrow as pa
 
     rows = np.asarray(rows, np.int64)
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return column.slice(rows[0], len(rows))
     if column.num_chunks < 2:
         return column.take(pa.array(rows))
     order = None

@@ -118,15 +118,17 @@ def test_a_quote_inside_a_cell_is_a_character():
     assert cells(b'a\tb\n"5 wide\tx\n6\ty\n', Path("a.tsv")) == {"a": ['"5 wide', "6"], "b": ["x", "y"]}
 
 
-def test_a_few_lines_that_are_not_utf_8_are_bad():
-    found = read(b"a,b\n" + b"1,x\n" * 100 + b"2,f\xf6x\n" + b"3,y\n" * 10)
+def test_lines_that_are_not_utf_8_in_a_file_that_is_are_bad():
+    found = read(b"a,b\n" + b"1,x\n" * 99 + "1,ü\n".encode() + b"2,f\xf6x\n" + b"3,y\n" * 10)
     assert [(bad.row, "wrong encoding" in bad.reason) for bad in found.bad] == [(101, True)]
     assert found.arrow.num_rows == 110
 
 
-def test_a_file_with_many_such_lines_is_windows_1252():
-    found = read("a,b\n1,fünf\n2,x\n".encode("cp1252"))
-    assert found.arrow.to_pydict() == {"a": ["1", "2"], "b": ["fünf", "x"]}
+@pytest.mark.parametrize("num_plain", [1, 1000])
+def test_a_file_with_no_other_letters_than_such_is_windows_1252(num_plain: int):
+    found = read("a,b\n1,fünf\n".encode("cp1252") + b"2,x\n" * num_plain)
+    assert found.arrow.slice(0, 2).to_pydict() == {"a": ["1", "2"], "b": ["fünf", "x"]}
+    assert found.arrow.num_rows == 1 + num_plain
     assert "Windows-1252" in found.notes[0]
 
 

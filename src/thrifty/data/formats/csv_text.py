@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DELIMITERS = ",\t;|"
-MAX_LATIN_SHARE = 0.05  # of lines that are not UTF-8 before the whole file is taken for Windows-1252
 MAX_RECORD_LINES = 5_000
 _BATCH_ROWS = 50_000
 
@@ -242,7 +241,7 @@ def careful(file: BinaryIO, dialect: Dialect, read: Read) -> Iterator[pa.RecordB
     import pyarrow as pa
 
     file.seek(dialect.start)
-    latin = _is_latin(file, dialect)
+    latin = _is_latin(file)
     if latin:
         read.notes.append("the file is not UTF-8; it was read as Windows-1252 (Latin-1)")
     file.seek(dialect.start)
@@ -267,20 +266,19 @@ def _batch(rows: list[list[str]], schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _is_latin(file: BinaryIO, dialect: Dialect) -> bool:
-    """Whether the file as a whole is Windows-1252: many lines are not UTF-8, and none holds more than ASCII that is."""
-    total = invalid = 0
+def _is_latin(file: BinaryIO) -> bool:
+    """Whether the file is Windows-1252: some lines are not UTF-8, and none that holds more than ASCII is."""
+    invalid = False
     for line in file:
-        total += 1
         if line.isascii():
             continue
         try:
             line.decode("utf-8")
         except UnicodeDecodeError:
-            invalid += 1
+            invalid = True
             continue
         return False
-    return invalid > MAX_LATIN_SHARE * total
+    return invalid
 
 
 def _records(file: BinaryIO, dialect: Dialect, latin: bool) -> Iterator[list[str] | str]:
