@@ -1,3 +1,4 @@
+import io
 import tracemalloc
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
@@ -137,6 +138,32 @@ def test_arrays_of_images_become_image_files(tmp_path: Path):
         found = read((np.random.default_rng(0).random(shape), list("abab")), tmp_path)
         assert found.table.names == ("image", "label")
         assert found.table.columns()["image"][0][:4] == b"\x89PNG"  # type: ignore[index]
+
+
+def pixels(found: Read) -> list[list[int]]:
+    images = [PIL.Image.open(io.BytesIO(cell)) for cell in cells(found)["image"]]  # type: ignore[arg-type]
+    return [np.asarray(image).reshape(-1).tolist() for image in images]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0.0, 0.5, 1.0], [0, 128, 255]), ([-1.0, 0.0, 1.0], [0, 128, 255]), ([0.0, 7.0, 255.0], [0, 7, 255])],
+)
+def test_pixels_of_an_array_are_scaled_by_a_fixed_rule(values: list[float], expected: list[int], tmp_path: Path):
+    assert pixels(read(np.array([[values]]), tmp_path)) == [expected]
+
+
+@pytest.mark.parametrize("values", [[-2.0, 3.0], [0.0, 300.0], [-1.0, 5.0]])
+def test_pixels_whose_scale_cannot_be_told_are_an_error(values: list[float], tmp_path: Path):
+    with pytest.raises(DataError, match="scale them"):
+        read(np.array([[values]]), tmp_path)
+
+
+def test_images_in_a_data_frame_are_images(tmp_path: Path):
+    array = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    for image in (PIL.Image.fromarray(array), array):
+        found = read(pandas.DataFrame({"image": [image, image]}), tmp_path)
+        assert pixels(found) == [array.reshape(-1).tolist()] * 2
 
 
 def test_texts_with_labels_are_a_table(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Arrow tables from Parquet, Feather and memory, made flat: text, numbers, booleans, timestamps and bytes alone."""
+"""Arrow tables from Parquet, Feather and elsewhere, made flat: text, numbers, booleans, timestamps and bytes alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thrifty.core.errors import DataError
 from thrifty.data.formats import arrow_file
 from thrifty.data.formats.archive import unused
 from thrifty.data.formats.csv_text import renamed, unique_names
@@ -42,7 +41,7 @@ def read_parquet(path: Path, workspace: Path) -> pa.Table:
             )
             arrow_file.write(target, first.schema, parts)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise mismatch(path, f"a Parquet file that can be read ({_short(error)})", head_of(path)) from error
+        raise mismatch(path, f"a Parquet file that can be read ({in_brief(error)})", head_of(path)) from error
     return arrow_file.open_mapped(target)
 
 
@@ -61,7 +60,7 @@ def read_arrow(path: Path) -> pa.Table:
         with pa.memory_map(str(path)) as source:
             return flat(_sound(pa.ipc.open_stream(source).read_all()))
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise mismatch(path, f"an Arrow or Feather file that can be read ({_short(error)})", head) from error
+        raise mismatch(path, f"an Arrow or Feather file that can be read ({in_brief(error)})", head) from error
 
 
 def _sound(arrow: pa.Table) -> pa.Table:
@@ -70,7 +69,8 @@ def _sound(arrow: pa.Table) -> pa.Table:
     return arrow
 
 
-def _short(error: Exception) -> str:
+def in_brief(error: Exception) -> str:
+    """The first line of an error's text."""
     return str(error).strip().split("\n")[0][:160]
 
 
@@ -202,53 +202,3 @@ def _as_text(column: pa.ChunkedArray, text: Callable[[Any], str]) -> pa.ChunkedA
 
 def _json_text(cell: Any) -> str:
     return json.dumps(cell, ensure_ascii=False, default=str)
-
-
-def from_interface(value: Any) -> pa.Table:
-    """A flat table from anything with Arrow's stream interface, and from pandas.
-
-    Raises DataError when it holds what Arrow cannot take.
-    """
-    import pyarrow as pa
-
-    try:
-        if isinstance(value, pa.Table):
-            return flat(value)
-        if isinstance(value, pa.RecordBatch):
-            return flat(pa.Table.from_batches([value]))
-        if isinstance(value, pa.RecordBatchReader):
-            return flat(value.read_all())
-        if type(value).__module__.split(".")[0] == "pandas":
-            return _from_pandas(value)
-        return flat(pa.table(value))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise DataError(f"the table in memory ({type(value).__name__}) cannot be read: {_short(error)}") from error
-
-
-def _from_pandas(frame: Any) -> pa.Table:
-    """A DataFrame's columns, one by one: those of mixed types become text."""
-    import pyarrow as pa
-
-    columns = []
-    for place in range(frame.shape[1]):
-        series = frame.iloc[:, place]
-        try:
-            column = pa.array(series, from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            column = pa.array(_mixed(series.tolist()))
-        columns.append(column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column]))
-    return flat(pa.table(columns, names=[str(name) for name in frame.columns]))
-
-
-def _mixed(cells: list[Any]) -> list[str | None]:
-    """Cells of several types as text, lists and arrays as JSON, missing ones as None."""
-    from thrifty.data.encode.values import is_missing
-
-    texts: list[str | None] = []
-    for cell in cells:
-        if is_missing(cell):
-            texts.append(None)
-            continue
-        value = cell.tolist() if hasattr(cell, "tolist") else cell
-        texts.append(_json_text(value) if isinstance(value, (list, tuple, dict)) else str(value))
-    return texts

@@ -45,7 +45,7 @@ def media(root: Path) -> Listing:
     for relative, path in _walk(root):
         name = relative.rpartition("/")[2]
         medium = medium_of_name(name)
-        if medium is None and table_kind(Path(name)) is None and not _is_plain_text_name(name):
+        if medium is None and table_kind(Path(name)) is None and not name.lower().endswith(_TEXT_ENDINGS):
             medium = _sniffed(path)
         known = shown(relative)
         if known != relative and medium is not None:
@@ -164,12 +164,6 @@ def _walk(root: Path) -> Iterator[tuple[str, str]]:
                 waiting.append((entry.path, f"{relative}{entry.name}/"))
             elif entry.is_file():
                 yield relative + entry.name, entry.path
-
-
-def _is_plain_text_name(name: str) -> bool:
-    return name.lower().endswith(
-        (".txt", ".md", ".xml", ".html", ".yaml", ".yml", ".toml", ".py", ".log", ".gz", ".zip")
-    )
 
 
 def _sniffed(path: str) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from thrifty.core.errors import DataError
 from thrifty.data.encode.values import is_missing
-from thrifty.data.formats.arrow_table import flat, from_interface
+from thrifty.data.formats.arrow_table import flat, in_brief
 from thrifty.data.formats.json_lines import column_of, from_objects
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def from_memory(source: Any, part: str = "train") -> list[InMemory]:
     if isinstance(source, np.ndarray):
         return [InMemory(part, _inputs(_as_array(source)))]
     if module in ("pandas", "pyarrow", "polars") or hasattr(source, "__arrow_c_stream__"):
-        return [InMemory(part, from_interface(source))]
+        return [InMemory(part, _from_interface(source))]
     if isinstance(source, Iterable) and not isinstance(source, (str, bytes)):
         rows = list(source)
         if all(isinstance(row, Mapping) for row in rows):
@@ -97,6 +97,42 @@ def _plain(value: Any) -> Any:
         value.save(out, "PNG")
         return out.getvalue()
     return bytes(value) if isinstance(value, (bytearray, memoryview)) else value
+
+
+def _from_interface(value: Any) -> pa.Table:
+    """A flat table from anything with Arrow's stream interface, and from pandas.
+
+    Raises DataError when it holds what Arrow cannot take.
+    """
+    import pyarrow as pa
+
+    try:
+        if isinstance(value, pa.Table):
+            return flat(value)
+        if isinstance(value, pa.RecordBatch):
+            return flat(pa.Table.from_batches([value]))
+        if isinstance(value, pa.RecordBatchReader):
+            return flat(value.read_all())
+        if type(value).__module__.split(".")[0] == "pandas":
+            return _from_pandas(value)
+        return flat(pa.table(value))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"the table in memory ({type(value).__name__}) cannot be read: {in_brief(error)}") from error
+
+
+def _from_pandas(frame: Any) -> pa.Table:
+    """A DataFrame's columns, one by one; what Arrow cannot take is read as in a list."""
+    import pyarrow as pa
+
+    columns = []
+    for place in range(frame.shape[1]):
+        series = frame.iloc[:, place]
+        try:
+            column = pa.array(series, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            column = column_of([_plain(value) for value in series])
+        columns.append(column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column]))
+    return flat(pa.table(columns, names=[str(name) for name in frame.columns]))
 
 
 def _from_columns(source: Mapping[str, Any]) -> pa.Table:
@@ -185,19 +221,24 @@ def _inputs(array: np.ndarray) -> pa.Table:
             ) from error
         return flat(pa.table(columns, names=[f"x{i}" for i in range(array.shape[1])]))
     if array.ndim in (3, 4) and array.dtype.kind in "uifb":
-        images = array if array.dtype == np.uint8 else _as_pixels(array)
+        images = array if array.dtype == np.uint8 or not array.size else _as_pixels(array)
         return pa.table({"image": pa.array([_png(image) for image in images], pa.binary())})
     raise DataError(f"an array of shape {array.shape} and type {array.dtype} is neither a table nor images")
 
 
 def _as_pixels(array: np.ndarray) -> np.ndarray:
-    """Pixels as uint8: 0 to 1 is stretched, 0 to 255 kept, anything else scaled by its range."""
+    """Pixels as uint8, from values of 0 to 1, -1 to 1 or 0 to 255. Raises DataError for others.
+
+    How these are to be scaled cannot be told from some images in the same way as from others.
+    """
     low, high = float(np.nanmin(array)), float(np.nanmax(array))
-    if low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif low >= 0 and high <= 255:
-        low, high = 0.0, 255.0
-    scaled = (np.nan_to_num(array.astype(np.float32)) - low) * (255.0 / max(high - low, 1e-12))
+    if low < -1 or high > (255 if low >= 0 else 1):
+        raise DataError(
+            f"images as an array of values from {low:g} to {high:g}: scale them to 0 to 1 or 0 to 255 by a rule that "
+            "holds for later images too"
+        )
+    zero, one = (-1.0, 1.0) if low < 0 else (0.0, 1.0) if high <= 1 else (0.0, 255.0)
+    scaled = (np.nan_to_num(array.astype(np.float32), nan=zero) - zero) * (255.0 / (one - zero))
     return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 
