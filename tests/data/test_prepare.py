@@ -158,6 +158,26 @@ def test_parts_may_lie_in_other_places(
     assert dataset.origin(int(dataset.splits.test_rows[3])) == (f"{test}/t.csv", 4)
 
 
+def test_a_test_part_without_any_label_is_passed_over_and_noted(go: Callable[..., Prepared], rows: Rows, write: Write):
+    data = rows(100)
+    bare = [{name: cell for name, cell in row.items() if name != "label"} for row in data[:40]]
+    made = go(write({"train.csv": as_csv(data), "test.csv": as_csv(bare)}))
+    assert len(made.dataset) == len(made.dataset.splits.development_rows) == 100
+    assert "the test part has no 'label'" in made.findings.of("reading")[0].message
+    assert made.dataset.origin_text(99) == "row 100 of train.csv"
+
+
+def test_paths_may_have_blanks_around_them_and_blank_ones_are_missing(
+    go: Callable[..., Prepared], write: Write, png: Callable[..., bytes]
+):
+    files = {f"{i}.png": png(i) for i in range(30)}
+    lines = [f" {i}.png ,{'pq'[i % 2]}" if i % 3 else f"  ,{'pq'[i % 2]}" for i in range(30)]
+    root = write({**files, "t.csv": "\n".join(["image,label", *lines]).encode()})
+    made = go(root / "t.csv")
+    assert not made.findings.bad_rows
+    assert made.dataset.columns(np.array([0, 1])) == {"image": [None, str(root / "1.png")]}
+
+
 def test_a_test_folder_beside_a_train_folder(go: Callable[..., Prepared], write: Write, png: Callable[..., bytes]):
     train = write({f"{c}/{i}.png": png(seed(c, i)) for c in "xy" for i in range(30)})
     test = write({f"{c}/{i}.png": png(seed(c, i) + 500_000) for c in "xyz" for i in range(5)})

@@ -354,6 +354,7 @@ def _constant_score(task: Task, seen: np.ndarray, told: np.ndarray) -> float:
 def _score(task: Task, told_as: np.ndarray, truth: np.ndarray) -> float:
     if task is not Task.REGRESSION:
         return float((told_as == truth).mean())
+    truth = truth.astype(np.float64)
     spread = float(((truth - truth.mean()) ** 2).sum())
     return 1 - float(((told_as - truth) ** 2).sum()) / spread if spread > 0 else 0.0
 

@@ -25,7 +25,7 @@ from thrifty.data.formats.kind import nearest
 from thrifty.data.infer import infer
 from thrifty.data.read import PART_CODES, Read, read, refuse_ambiguous, with_absolute_paths
 from thrifty.data.split import ASIDE, TEST, TRAIN, VALIDATION, Splits, Wishes, split, strata_of
-from thrifty.data.table import BadRow, Cells, Table, concatenated, file_names, plain, said_of
+from thrifty.data.table import BadRow, Cells, Table, concatenated, file_names, plain, said_of, taken
 from thrifty.data.target import MIN_ROWS, Labels, infer_target, read_labels
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ class _Work:
     def run(self, source: Any, target: str | None, test: Any, validation: Any, bad_rows_file: Path) -> Prepared:
         reads = self._read_all(source, test, validation)
         target = _target_name(reads[0][1], target)
+        reads[0] = ("train", self._labelled_parts(reads[0][1], target))
         self._note_renamed(reads, target)
         table, given, source_of = _joined(reads)
         learn = np.flatnonzero(given != TEST)
@@ -188,6 +189,19 @@ class _Work:
                 self.note("sample" if "sample of" in note else "reading", note)
             reads.append((part, found))
         return reads
+
+    def _labelled_parts(self, found: Read, target: str) -> Read:
+        """What was read without its test and validation parts that have no label at all, which are noted."""
+        for code, name in ((TEST, "test"), (VALIDATION, "validation")):
+            if found.parts is None or not (found.parts == code).any():
+                continue
+            labels = found.table.arrow.column(target)
+            if taken(labels, np.flatnonzero(found.parts == code)).null_count == (found.parts == code).sum():
+                rest = np.flatnonzero(found.parts != code)
+                found = replace(found, table=found.table.take(rest), parts=found.parts[rest])
+                said = f"the {name} part has no {target!r} and is passed over; `thrifty predict` gives its predictions"
+                self.note("reading", said, target)
+        return found
 
     def _note_renamed(self, reads: list[tuple[str, Read]], target: str) -> None:
         """Notes columns whose name came again. Raises DataError where it is not clear which one was asked for."""

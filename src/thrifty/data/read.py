@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -190,8 +191,6 @@ def _of_files(root: Path, files: list[str], notes: list[str] | None = None) -> R
 
 
 def _of_globbed(files: list[Path]) -> Read:
-    import os
-
     root = Path(os.path.commonpath([str(file.parent) for file in files]))
     names = [str(file.relative_to(root)) for file in files]
     found = _of_files(root, [folder.shown(name) for name in names])
@@ -259,14 +258,16 @@ def _read_text(path: Path, kind: str, gzipped: bool, workspace: Path, seconds: f
 
 
 def resolved(cells: list[Any], root: Path | None) -> list[Any]:
-    """Cells of an image or sound column with relative paths made absolute; bytes and missing ones as they are."""
-    if root is None:
-        return cells
-    base = str(root.resolve()) + "/"
-    return [
-        cell if not isinstance(cell, str) or not cell else cell if cell.startswith("/") else base + cell
-        for cell in cells
-    ]
+    """Cells of an image or sound column: paths absolute and without blanks around them, None for blank ones."""
+    base = "" if root is None else str(root.resolve()) + "/"
+    return [_path(cell, base) if isinstance(cell, str) else cell for cell in cells]
+
+
+def _path(cell: str, base: str) -> str | None:
+    bare = cell.strip()
+    if bare != cell and not os.path.lexists(cell if cell.startswith("/") else base + cell):
+        cell = bare
+    return None if not cell else cell if cell.startswith("/") else base + cell
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def medium_of_bytes(head: bytes) -> str | None:
 def medium_of_name(name: str) -> str | None:
     """ "image", "audio" or None, by the ending of a file's name."""
     dot = name.rfind(".")
-    ending = name[dot:].lower() if dot >= 0 else ""
+    ending = name[dot:].rstrip().lower() if dot >= 0 else ""
     return "image" if ending in IMAGE_ENDINGS else "audio" if ending in AUDIO_ENDINGS else None
 
 
