@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thrifty.data.encode import tfidf
 from thrifty.data.encode.ngrams import char_terms, corpus, normalise, word_terms
 from thrifty.data.encode.text_statistics import STATISTICS, TextStatistics
 from thrifty.data.encode.tfidf import Tfidf
@@ -123,6 +124,15 @@ def test_many_hashes_are_found_as_few_are() -> None:
     order = np.argsort(hits)
     np.testing.assert_array_equal(hits[order], expected)
     np.testing.assert_array_equal(columns[order], np.searchsorted(keys, hashes[expected]) + 7)
+
+
+def test_the_terms_of_a_large_corpus_are_of_all_texts_though_classes_take_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = ["apple pear" if row % 2 else "river stone" for row in range(600)]
+    monkeypatch.setattr(tfidf, "_FIT_CHARS", sum(map(len, texts)) // 2)
+    encoder = Tfidf.fit({"t": texts}, ("t",), words=1, chars=0)
+    assert np.diff(encoder.encode_sparse({"t": ["apple pear", "river stone"]}).indptr).tolist() == [2, 2]
 
 
 def test_no_texts_and_texts_without_terms_are_empty_rows() -> None:

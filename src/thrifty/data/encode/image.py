@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from thrifty.data.encode.encoder import Arrays, Columns, Problem, State, UnreadableError, read_each
+from thrifty.data.encode.sample import some_of
 from thrifty.data.encode.values import is_missing
 
 if TYPE_CHECKING:
@@ -185,8 +186,7 @@ def square(image: "PillowImage", size: int, channels: int) -> np.ndarray:
 
 def channels_of(values: Sequence[Any], sample: int = 200) -> int:
     """1 when all of an even sample of the images are grey, else 3. Unreadable and missing ones do not count."""
-    step = max(1, len(values) // sample)
-    for value in values[::step]:
+    for value in some_of(values, sample):
         if is_missing(value):
             continue
         try:

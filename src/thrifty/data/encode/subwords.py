@@ -6,6 +6,8 @@ in it is broken up by what is frequent in it. Case and the width of letters do n
 
 from collections.abc import Iterator, Sequence
 
+from thrifty.data.encode.sample import some_of
+
 MOST_CHARS = 20_000_000  # that it learns from, of texts spread evenly over all
 LONGEST = 10_000  # characters of one text
 MIN_COUNT = 2  # of a pair of tokens that is made one
@@ -55,5 +57,5 @@ def num_tokens_of(tokenizer: str) -> int:
 def _some(texts: Sequence[str]) -> Iterator[str]:
     """Texts spread evenly over all, as whole characters, MOST_CHARS of them or little more."""
     total = sum(min(len(text), LONGEST) for text in texts)
-    for text in texts[:: max(1, -(-total // MOST_CHARS))]:
+    for text in some_of(texts, len(texts) * MOST_CHARS // max(1, total)):
         yield text[:LONGEST].encode("utf-8", "replace").decode()

@@ -16,6 +16,7 @@ import numpy as np
 
 from thrifty.data.encode.encoder import Arrays, Columns, Problem, State
 from thrifty.data.encode.ngrams import char_terms, corpus, parts_of, word_terms
+from thrifty.data.encode.sample import some_of
 from thrifty.data.encode.sparse import SparseRows
 from thrifty.data.encode.values import text_of
 
@@ -222,9 +223,9 @@ def _in_parts(texts: Sequence[str], function: Any, threads: int) -> list[Any]:
         return list(pool.map(function, parts))
 
 
-def _sample(texts: list[str]) -> list[str]:
+def _sample(texts: Sequence[str]) -> Sequence[str]:
     total = sum(map(len, texts))
-    return texts if total <= _FIT_CHARS else texts[:: -(-total // _FIT_CHARS)]
+    return texts if total <= _FIT_CHARS else some_of(texts, len(texts) * _FIT_CHARS // total)
 
 
 def _most_frequent(blocks: list[np.ndarray], max_features: int, min_count: int) -> tuple[np.ndarray, int]:

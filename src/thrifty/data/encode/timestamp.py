@@ -12,6 +12,7 @@ import numpy as np
 
 from thrifty.data.encode.encoder import Arrays, Columns, Problem, State, UnreadableError
 from thrifty.data.encode.number import MISSING_TEXTS
+from thrifty.data.encode.sample import some_of
 from thrifty.data.encode.values import is_missing
 
 FORMATS = (
@@ -69,8 +70,8 @@ def find_format(values: Sequence[Any], sample: int = 200, share: float = 0.95) -
 
     A format fits when at least `share` of the texts that are not missing have it. Plain numbers do not count as ISO.
     """
-    step = max(1, len(values) // sample)
-    texts = [v.strip() for v in values[::step] if isinstance(v, str) and v.strip().lower() not in MISSING_TEXTS]
+    some = some_of(values, sample)
+    texts = [v.strip() for v in some if isinstance(v, str) and v.strip().lower() not in MISSING_TEXTS]
     if not texts:
         return ""
     best, best_count = None, share * len(texts) - 1e-9
