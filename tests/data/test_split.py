@@ -168,3 +168,10 @@ def test_rows_without_a_time_are_learnt_from():
     time = np.arange(1000.0)
     time[::10] = np.nan
     assert (of(np.arange(1000) % 2, time=time).part[::10] == TRAIN).all()
+
+
+@pytest.mark.parametrize("num_rows", [60, 900])
+def test_groups_that_all_last_to_the_end_cannot_be_split_by_time(num_rows: int):
+    time, groups = np.arange(num_rows) // 3, np.arange(num_rows) % 3
+    with pytest.raises(DataError, match=r"no row to (train|validate) on"):
+        split(np.zeros(num_rows, np.int8), np.zeros(num_rows, np.int64), groups, Wishes(), time.astype(float))

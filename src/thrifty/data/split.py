@@ -301,8 +301,12 @@ def _by_time(part: np.ndarray, free: np.ndarray, time: np.ndarray, clusters: np.
         free = _cut_latest(part, free, at, TEST_SHARE, TEST)
     if not (part == VALIDATION).any():
         free = _cut_latest(part, free, at, validation_share(len(free)), VALIDATION)
-    if not len(free):
-        raise DataError("the time column leaves no row to train on: rows of one group lie at all times")
+    for rows, what in ((free, "train"), (np.flatnonzero(part == VALIDATION), "validate")):
+        if not len(rows):
+            raise DataError(
+                f"the time column leaves no row to {what} on: the rows of a group stay together, and all groups have "
+                "rows of the latest times. Split by --time or by --group alone"
+            )
     return part
 
 

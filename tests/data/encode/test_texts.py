@@ -102,8 +102,6 @@ def test_padded_rows_hold_what_sparse_rows_hold_and_state_survives() -> None:
 
 
 def test_a_corpus_in_several_parts_and_threads_is_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from thrifty.data.encode import tfidf
-
     texts = [f"word{i % 7} other{i % 5} thing" for i in range(300)]
     encoder, rows = Tfidf.fit_encode({"t": texts}, ["t"])
     parts_of = tfidf.parts_of
