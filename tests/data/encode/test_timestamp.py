@@ -52,6 +52,11 @@ def test_the_format_is_the_one_that_the_texts_have(texts: list, form: str | None
     assert find_format(texts) == form
 
 
+@pytest.mark.parametrize("hole", [None, "NA"])
+def test_the_format_of_a_column_with_few_times_is_found(hole: str | None) -> None:
+    assert find_format(["31.12.2023" if row % 400 == 7 else hole for row in range(4000)]) == "%d.%m.%Y"
+
+
 def test_the_fields_are_those_of_the_calendar() -> None:
     values = Timestamp(("t",), ("",)).encode({"t": [AT, None]})[0]["values"]
     fields = dict(zip(FIELDS, values[0].tolist()))

@@ -70,8 +70,8 @@ def find_format(values: Sequence[Any], sample: int = 200, share: float = 0.95) -
 
     A format fits when at least `share` of the texts that are not missing have it. Plain numbers do not count as ISO.
     """
-    some = some_of(values, sample)
-    texts = [v.strip() for v in some if isinstance(v, str) and v.strip().lower() not in MISSING_TEXTS]
+    there = [v for v in values if isinstance(v, str) and v.strip().lower() not in MISSING_TEXTS]
+    texts = [v.strip() for v in some_of(there, sample)]
     if not texts:
         return ""
     best, best_count = None, share * len(texts) - 1e-9
