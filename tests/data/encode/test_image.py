@@ -155,3 +155,4 @@ def test_the_channels_are_three_when_any_image_has_colours() -> None:
     grey, colours = Pillow.new("RGB", (4, 4), (7, 7, 7)), Pillow.new("RGB", (4, 4), (7, 7, 8))
     assert channels_of([grey, None, b"broken"]) == 1
     assert channels_of([grey, colours]) == 3
+    assert channels_of([colours if row % 400 == 7 else None for row in range(4000)]) == 3

@@ -186,9 +186,7 @@ def square(image: "PillowImage", size: int, channels: int) -> np.ndarray:
 
 def channels_of(values: Sequence[Any], sample: int = 200) -> int:
     """1 when all of an even sample of the images are grey, else 3. Unreadable and missing ones do not count."""
-    for value in some_of(values, sample):
-        if is_missing(value):
-            continue
+    for value in some_of([value for value in values if not is_missing(value)], sample):
         try:
             image = decode_image(value, side=32)
         except UnreadableError:
