@@ -33,6 +33,7 @@ MEANINGS = {
     "whole numbers as text": ([str(i % 17) for i in range(100)], Meaning.NUMBER),
     "numbers with exponents": ([f"{i}e-3" for i in range(100)], Meaning.NUMBER),
     "numbers with a few holes": ([str(i * 1.5) if i % 20 else "n/a" for i in range(100)], Meaning.NUMBER),
+    "numbers with holes of a database": ([str(i * 1.5) if i % 3 else "\\N" for i in range(100)], Meaning.NUMBER),
     "numbers with a few words": ([str(i * 1.5) if i % 30 else "unknown" for i in range(100)], Meaning.NUMBER),
     "numbers with spaces": ([f" {i * 3} " for i in range(100)], Meaning.NUMBER),
     "0 and 1": (["0", "1"] * 50, Meaning.NUMBER),

@@ -36,7 +36,7 @@ _NUMBER_AS_TEXT = re.compile(
 )
 WRITTEN_SHARE = 0.9  # of a column's texts that look like numbers, so that it is said to hold numbers as text
 _WITHOUT_COMMA = re.compile(r"""['"]\s+['"]""")
-_MISSING_LABELS = frozenset(("nan", "null", "n/a", "#n/a", "<na>", "nat"))
+_MISSING_LABELS = frozenset(("nan", "null", "n/a", "#n/a", "<na>", "nat", "\\n"))
 
 
 @dataclass(frozen=True)

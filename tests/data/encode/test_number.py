@@ -28,7 +28,9 @@ def test_a_cell_is_read_as_its_number(cell: object, value: float) -> None:
     assert parse_number(cell) == value
 
 
-@pytest.mark.parametrize("cell", [None, "", "  ", "NA", "n/a", "?", float("nan"), "null", np.float64("nan")])
+@pytest.mark.parametrize(
+    "cell", [None, "", "  ", "NA", "n/a", "?", "\\N", "#DIV/0!", float("nan"), "null", np.float64("nan")]
+)
 def test_a_missing_cell_is_not_a_number(cell: object) -> None:
     assert np.isnan(parse_number(cell))
 

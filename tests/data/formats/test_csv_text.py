@@ -65,7 +65,7 @@ def test_decimal_commas_become_points_where_commas_do_not_separate():
 
 
 def test_marks_of_missing_numbers_do_not_hide_decimal_commas():
-    assert cells(b"x;y\n1,5;a\nN/A;b\n-;c\n?;d\n2;e\n")["x"] == ["1.5", "N/A", "-", "?", "2"]
+    assert cells(b"x;y\n1,5;a\nN/A;b\n\\N;c\n?;d\n2;e\n")["x"] == ["1.5", "N/A", "\\N", "?", "2"]
     assert cells(b"x;y\n1,5;a\nabout 2,5;b\n")["x"] == ["1,5", "about 2,5"]
 
 

@@ -17,7 +17,10 @@ from thrifty.data.encode.encoder import Arrays, Columns, Problem, State, Unreada
 from thrifty.data.encode.values import is_missing
 
 LARGEST = float(np.finfo(np.float32).max)
-MISSING_TEXTS = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "--", ".", "missing", "<na>", "#n/a"})
+MISSING_TEXTS = frozenset((
+    "", "na", "n/a", "n.a.", "nan", "null", "none", "?", "-", "--", ".", "missing", "<na>", "#n/a", "#na", "\\n",
+    "#div/0!", "#value!", "#num!", "#ref!",
+))  # fmt: skip
 LEADING_ZERO = re.compile(r"\s*[+-]?0\d+\s*")  # of codes, such as 007, but not of 007.5
 _WORDS = {"true": 1.0, "false": 0.0}
 _CLIP = 10.0  # standard deviations
