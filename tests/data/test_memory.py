@@ -72,11 +72,12 @@ def test_a_dict_of_arrays_is_read_without_an_object_for_each_value(tmp_path: Pat
     size = 200_000
     columns = {"x": np.arange(size) * 0.5, "n": np.arange(size), "even": np.arange(size) % 2 == 0}
     columns["x"][1] = np.nan
+    columns["big"] = np.arange(size).astype(">i4")
     tracemalloc.start()
     table = read(columns, tmp_path).table
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert table.columns(rows=np.array([1, 2])) == {"x": [None, 1.0], "n": [1, 2], "even": [False, True]}
+    assert table.columns(rows=np.array([1, 2])) == {"x": [None, 1.0], "n": [1, 2], "even": [False, True], "big": [1, 2]}
     assert peak < 10e6
 
 
@@ -113,6 +114,8 @@ def test_odd_types_of_pandas_are_read(tmp_path: Path):
             "money": [Decimal("1.50"), None, Decimal("2")],
             7: [1, 2, 3],
             "lists": [["a"], [], None],
+            "bins": pandas.cut([1, 2, 3], [0, 2, 4]),
+            "months": pandas.period_range("2020-01", periods=3, freq="M"),
         },
         index=[5, 5, 9],
     )
@@ -125,6 +128,8 @@ def test_odd_types_of_pandas_are_read(tmp_path: Path):
     assert found["money"] == [1.5, None, 2.0]
     assert found["7"] == [1, 2, 3]
     assert found["lists"] == ['["a"]', "[]", None]
+    for name in ("bins", "months"):
+        assert found[name] == [key_of(value) for value in frame[name]]
 
 
 def test_arrays_with_labels_are_a_table(tmp_path: Path):

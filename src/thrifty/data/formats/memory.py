@@ -130,7 +130,9 @@ def _from_pandas(frame: Any) -> pa.Table:
         try:
             column = pa.array(series, from_pandas=True)
         except (pa.ArrowInvalid, pa.ArrowTypeError):
-            column = column_of([_plain(value) for value in series])
+            column = None
+        if column is None or isinstance(getattr(column.type, "value_type", column.type), pa.BaseExtensionType):
+            column = column_of([_plain(value) for value in series])  # periods and intervals too, by their texts
         columns.append(column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column]))
     return flat(pa.table(columns, names=[str(name) for name in frame.columns]))
 
@@ -151,7 +153,7 @@ def _column(values: Any) -> pa.Array:
     import pyarrow as pa
 
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "biuf" and values.itemsize <= 8:
-        return pa.array(np.ascontiguousarray(values), from_pandas=True)
+        return pa.array(np.ascontiguousarray(values, values.dtype.newbyteorder("=")), from_pandas=True)
     return column_of([_plain(value) for value in values])
 
 
@@ -210,6 +212,7 @@ def _inputs(array: np.ndarray) -> pa.Table:
         name = "text" if any(isinstance(v, str) for v in cells) else "x0"
         return flat(pa.table({name: column_of(cells)}))
     if array.ndim == 2:
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
         try:
             columns = [
                 pa.array([_plain(v) for v in c] if array.dtype == object else np.ascontiguousarray(c)) for c in array.T
