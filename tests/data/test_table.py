@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from thrifty.data.table import Table, taken
+from thrifty.data.table import Cells, Table, taken
 
 COLUMN = pa.chunked_array([["a", None, "c"], ["d"], [], ["e", "f"]])
 
@@ -22,3 +22,9 @@ def test_rows_that_follow_each_other_are_not_copied():
     part = table.take(np.arange(1000, 90_000))
     assert pa.total_allocated_bytes() == before
     assert (len(part), part.origin(0)) == (89_000, ("", 1001))
+
+
+def test_cells_are_the_values_of_the_rows_asked_for():
+    assert list(Cells(COLUMN)) == COLUMN.to_pylist()
+    assert list(Cells(COLUMN, np.array([5, 0, 3, 1]))) == ["f", "a", "d", None]
+    assert list(Cells(COLUMN, np.zeros(0, np.int64))) == []

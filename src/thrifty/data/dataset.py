@@ -51,6 +51,10 @@ class Dataset:
         """The input columns (or those named) of the rows (or all), in their order."""
         return self.table.columns(self.schema.inputs if names is None else names, rows)
 
+    def cells(self, name: str, rows: np.ndarray) -> Cells:
+        """A column's values of the rows, each made when it is asked for: images may be larger than memory together."""
+        return Cells(self.table.arrow.column(name), rows)
+
     def numbers(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
         """A column of numbers as float64, NaN where missing."""
         values = self.table.arrow.column(name).to_numpy()

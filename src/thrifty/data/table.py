@@ -147,20 +147,23 @@ def taken(column: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:
 
 
 class Cells(Sequence[Any]):
-    """An Arrow column as a sequence that makes each value when it is asked for, `None` where missing."""
+    """An Arrow column, or some of its rows, as a sequence that makes each value when asked for it, None if missing."""
 
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        self._chunks = column.chunks
+    def __init__(self, column: pa.ChunkedArray, rows: np.ndarray | None = None) -> None:
+        self._chunks, self._rows = column.chunks, rows
         self._ends = np.cumsum([len(chunk) for chunk in column.chunks], dtype=np.int64)
 
     def __len__(self) -> int:
+        if self._rows is not None:
+            return len(self._rows)
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def __getitem__(self, row: Any) -> Any:
-        if not 0 <= row < len(self):
-            raise IndexError(row)
+    def __getitem__(self, place: Any) -> Any:
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        row = int(place if self._rows is None else self._rows[place])
         which = int(np.searchsorted(self._ends, row, side="right"))
-        return self._chunks[which][int(row) - (int(self._ends[which - 1]) if which else 0)].as_py()
+        return self._chunks[which][row - (int(self._ends[which - 1]) if which else 0)].as_py()
 
 
 def plain(column: pa.ChunkedArray, rows: np.ndarray | None = None) -> list[Any]:

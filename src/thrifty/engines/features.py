@@ -336,7 +336,8 @@ def _text_statistics(builder: _Builder) -> None:
 def _image_statistics(builder: _Builder) -> None:
     small: dict[str, Any] = {"small": 8, "cells": (8,)} if builder.raw else {}
     for name, column in _numbered("image_statistics", builder.names(Meaning.IMAGE)):
-        channels = channels_of(builder.columns((column,), builder.trial.dataset.splits.development_rows)[column])
+        dataset = builder.trial.dataset
+        channels = channels_of(dataset.cells(column, dataset.splits.development_rows))
         builder.encoder(name, ImageStatistics((column,), channels=channels, **small))
         _statistics(builder, name, column)
 

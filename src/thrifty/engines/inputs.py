@@ -88,7 +88,7 @@ def of_media(
     if isinstance(trial.recipe.model, AudioFinetune):
         encoder, output = Waveform(names, preparation.audio_seconds), "waveform"
     elif meaning == Meaning.IMAGE:
-        channels = channels_of(dataset.columns(every, names)[names[0]])
+        channels = channels_of(dataset.cells(names[0], every))
         encoder, output = Image(names, image_size or preparation.image_size, channels), "pixels"
     else:
         encoder, output = LogMel(names, preparation.audio_seconds), "frames"

@@ -2,6 +2,8 @@ import contextlib
 import io
 import struct
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,3 +158,18 @@ def test_the_channels_are_three_when_any_image_has_colours() -> None:
     assert channels_of([grey, None, b"broken"]) == 1
     assert channels_of([grey, colours]) == 3
     assert channels_of([colours if row % 400 == 7 else None for row in range(4000)]) == 3
+
+
+def test_the_channels_are_told_by_a_few_images_without_making_all() -> None:
+    made = []
+
+    class Many(Sequence):
+        def __len__(self) -> int:
+            return 100_000
+
+        def __getitem__(self, row: Any) -> Any:
+            made.append(row)
+            return Pillow.new("L", (4, 4))
+
+    assert channels_of(Many()) == 1
+    assert len(made) == 200

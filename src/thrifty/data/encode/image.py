@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from thrifty.core.seeds import generator
 from thrifty.data.encode.encoder import Arrays, Columns, Problem, State, UnreadableError, read_each
-from thrifty.data.encode.sample import some_of
 from thrifty.data.encode.values import is_missing
 
 if TYPE_CHECKING:
@@ -185,14 +185,20 @@ def square(image: "PillowImage", size: int, channels: int) -> np.ndarray:
 
 
 def channels_of(values: Sequence[Any], sample: int = 200) -> int:
-    """1 when all of an even sample of the images are grey, else 3. Unreadable and missing ones do not count."""
-    for value in some_of([value for value in values if not is_missing(value)], sample):
+    """1 when all of a random sample of the images are grey, else 3. Unreadable and missing ones do not count."""
+    seen = 0
+    for row in generator(0, "channels").permutation(len(values)).tolist():
+        if is_missing(value := values[row]):
+            continue
         try:
             image = decode_image(value, side=32)
         except UnreadableError:
             continue
         if image.mode == "RGB" and not _is_grey(image):
             return 3
+        seen += 1
+        if seen == sample:
+            break
     return 1
 
 
