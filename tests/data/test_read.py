@@ -213,12 +213,14 @@ def test_a_damaged_image_in_a_zip_keeps_its_place(write: Write, tmp_path: Path, 
 
 
 def test_rows_to_predict_on_keep_their_places(write: Write, tmp_path: Path):
-    root = write({"p.csv": b"z,img,b\n1,q.png,x\nragged\n2,/abs.png,y\n3,,\xff\xff\n" + b"4,w.png,v\n" * 40})
+    root = write(
+        {"p.csv": b"z,img,b\n1,q.png,x\nragged\n2,/abs.png,y\n3,,\xff\xff\n" + "4,w.png,v\n4,,ü\n".encode() * 20}
+    )
     found = read_rows(root / "p.csv", {"b": Meaning.TEXT, "img": Meaning.IMAGE}, tmp_path)
     assert found.num_rows == 44
     assert set(found.errors) == {1, 3}
     assert found.columns(0, 4) == {"b": ["x", None, "y", None], "img": [f"{root}/q.png", None, "/abs.png", None]}
-    assert found.columns(3, 6)["b"] == [None, "v", "v"]
+    assert found.columns(3, 6)["b"] == [None, "v", "ü"]
     assert len(found.columns()["b"]) == 44
 
 
