@@ -16,6 +16,7 @@ from typing import Any
 from thrifty.core.errors import StoreError, UsageError
 
 MIN_MINUTES = 1 / 60
+MAX_MINUTES = 1e7  # nineteen years
 LIMITS_NOT_MET = 3  # the exit code
 
 
@@ -60,6 +61,8 @@ class Request:
                 raise UsageError(f"{_option(name)} must be a positive number, not {value!r}")
         if self.minutes < MIN_MINUTES:
             raise UsageError(f"--minutes {self.minutes:g} is less than a second; give at least {MIN_MINUTES:.3f}")
+        if self.minutes > MAX_MINUTES:
+            raise UsageError(f"--minutes {self.minutes:g} is more than can be meant; give at most {MAX_MINUTES:g}")
         if not 0 <= self.max_accuracy_loss <= 100:
             raise UsageError(f"--max-accuracy-loss must be between 0 and 100 points, not {self.max_accuracy_loss!r}")
         if not 0 <= self.max_bad_share < 1:

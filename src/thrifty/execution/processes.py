@@ -148,7 +148,8 @@ class ProcessExecutor:
     def close(self) -> None:
         for each in list(self._running.values()):
             self._forget(each)
-        self._collect(0.0)
+        if self._servers:
+            self._collect(0.0)
         for server in self._servers.values():
             server.control.close()
             if not server.ready:  # it still imports, and would see that only when it has done so
