@@ -25,8 +25,8 @@ def test_a_request_goes_to_json_and_back():
     "wrong",
     [
         {"minutes": -1}, {"minutes": 0.0}, {"minutes": float("nan")}, {"minutes": 1e307},
-        {"max_size_mb": 0}, {"max_latency_ms": -2}, {"max_accuracy_loss": -1}, {"folds": 1}, {"threads": 0}, {"max_bad_share": 1.0}, {"command": "fly"},
-        {"device": "banana"},
+        {"max_size_mb": 0}, {"max_latency_ms": -2}, {"max_accuracy_loss": -1}, {"folds": 1}, {"threads": 0},
+        {"max_bad_share": 1.0}, {"command": "fly"}, {"device": "banana"},
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_a_usage_error(wrong):
