@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import thrifty
+from thrifty.tuning import kept
 from thrifty.tuning.kept import start
 from thrifty.tuning.trial import State
 
@@ -276,3 +277,14 @@ def test_ctrl_c_keeps_the_best_and_ends_with_130(file, space_file, tmp_path, pla
     said = process.communicate(timeout=10)[0]
     assert process.returncode == 130
     assert "thrifty resume" in said
+
+
+def test_what_is_left_of_further_minutes_is_there_for_the_next_sitting(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(kept, "_go", lambda directory, asked, options, *rest: given.append(options["minutes"]))
+    (tmp_path / "request.json").write_text(json.dumps({"format": 1, "options": {"minutes": 1.0, "trials": 5}}))
+    for seconds, minutes in ((50, None), (70, 2.0), (100, None)):
+        event = {"seq": 1, "time_seconds": seconds, "kind": "pulse", "trial": None}
+        (tmp_path / "events.jsonl").write_text(json.dumps(event) + "\n")
+        kept.resume(tmp_path, minutes=minutes, watch=print)
+    assert [60 * minutes for minutes in given] == pytest.approx([10, 120, 90])

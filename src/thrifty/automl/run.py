@@ -90,16 +90,8 @@ def resume(path: Path, *, minutes: float | None, watch: Any, started: float) -> 
     need_extra()
     with directory.held():
         if minutes is not None:
-            _allow(directory, request, spent + budget)
+            directory.ask_again(replace(request, minutes=(spent + budget) / 60).to_json())  # a killed sitting's rest
         return _go(directory, request, watch, started, max(budget, 5.0), spent_before=spent)
-
-
-def _allow(directory: RunDirectory, request: Request, seconds: float) -> None:
-    """Writes down how long the run may take in all, so that a further sitting that is killed can go on for the rest."""
-    status = directory.request.stat()  # its time is when the run began
-    asked = replace(request, minutes=seconds / 60)
-    write_json(directory.request, {"format": run_directory.FORMAT, **asked.to_json()})
-    os.utime(directory.request, (status.st_atime, status.st_mtime))
 
 
 def _final_report(directory: RunDirectory) -> dict[str, Any] | None:

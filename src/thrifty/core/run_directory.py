@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +82,12 @@ class RunDirectory:
             except OSError:
                 pass  # a file system without locks: the study's lease is what is left
             yield
+
+    def ask_again(self, request: Mapping[str, Any]) -> None:
+        """Writes anew what is asked; the file's time stays, which is when the run began."""
+        status = self.request.stat()
+        write_json(self.request, {**request, "format": FORMAT})
+        os.utime(self.request, (status.st_atime, status.st_mtime))
 
     def sweep(self) -> None:
         """Removes what a process that was killed was writing."""

@@ -54,10 +54,13 @@ def resume(path: Path, *, minutes: float | None, watch: Watch, started: float | 
     """Goes on with the search at `path`: with what was left of its budget, or for `minutes` more."""
     directory, asked = run_directory.open_run(path)
     options = dict(asked["options"])
+    spent = last_seconds(directory.events) / 60
     if minutes is not None:
+        if options["minutes"] is not None:  # what is left of them when this sitting is killed is there for the next
+            directory.ask_again({**asked, "options": {**options, "minutes": spent + minutes}})
         options |= {"minutes": minutes, "trials": None, "epochs": None}
     elif options["minutes"] is not None:
-        left = options["minutes"] - last_seconds(directory.events) / 60
+        left = options["minutes"] - spent
         if left <= 0:
             return open_search(directory.path)
         options["minutes"] = left
