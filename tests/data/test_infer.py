@@ -256,7 +256,9 @@ def test_infinite_numbers_are_missing_ones():
     found = column([float("inf"), 1.0, 2.5, None, float("-inf")] * 4)
     assert (found.meaning, found.num_missing, found.num_distinct) == (Meaning.NUMBER, 12, 2)
     assert column([float("inf")] * 20).reason == "all missing"
-    assert column(["inf", "1", "2.5", "1e400"] * 5).reason == "numbers; 10 cells are none and count as missing"
+    found = column(["inf", "1", "2.5", "1e400", "NA", "3", "4.5"] * 5)
+    assert found.reason == "numbers; 15 cells are none and count as missing"
+    assert (found.num_missing, found.num_distinct, found.examples) == (15, 4, ("1", "2.5", "3"))
 
 
 @pytest.mark.parametrize("role", ["group", "weight", "time"])

@@ -364,6 +364,10 @@ def test_an_artifact_of_another_format_or_damaged_is_refused(
 def test_a_place_without_an_artifact_is_told(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no run directory"):
         Predictor.load(tmp_path / "nowhere")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "request.json").touch()
+    with pytest.raises(StoreError, match=r"has no model yet; go on with it by: thrifty resume .*run --minutes 1"):
+        Predictor.load(tmp_path / "run")
     with pytest.raises(StoreError, match="holds no artifact"):
         Predictor.load(tmp_path)
     (tmp_path / "artifact.json").write_text("{", encoding="utf-8")

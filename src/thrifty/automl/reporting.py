@@ -100,7 +100,6 @@ def _findings(session: Session, result: Result, stopped: str) -> Findings:
     members = result.choice.members
     validation_rows = splits.validation_rows
     told = describe.describe(dataset, session.findings)
-    from thrifty.automl.run import command_line
 
     return Findings(
         name=session.directory.path.name,
@@ -155,7 +154,7 @@ def _findings(session: Session, result: Result, stopped: str) -> Findings:
         limits=result.limits,
         environment=machine(),
         phases=session.phases,
-        command=command_line(request),
+        command=request.words,
         seed=request.seed,
         folds=len(rounds) if len(rounds) > 1 else None,
         started=_when(session.clock.started),

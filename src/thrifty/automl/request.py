@@ -25,7 +25,7 @@ class Request:
     """data, test, validation: paths. minutes: wall clock of the command. Limits: milliseconds, 10^6 bytes, points.
 
     recipe: nested wishes (`{"model": {"width": 32}}`); meanings: {column: meaning}. command: `run`, or `train` for the
-    one recipe. max_bad_share: the share of rows that may be set aside, 0 to 1.
+    one recipe. max_bad_share: the share of rows that may be set aside, 0 to 1. words: of the first command.
     """
 
     data: str
@@ -51,6 +51,7 @@ class Request:
     cache: bool = True
     max_bad_share: float = 0.05
     command: str = "run"
+    words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, hint in typing.get_type_hints(type(self)).items():
@@ -87,7 +88,7 @@ class Request:
         names = {f.name for f in dataclasses.fields(cls)}
         given = {k: v for k, v in value.items() if k in names}
         try:
-            return cls(**{**given, "exclude": tuple(given.get("exclude", ()))})
+            return cls(**{**given, **{name: tuple(given.get(name, ())) for name in ("exclude", "words")}})
         except (TypeError, UsageError) as error:
             raise StoreError(f"request.json is damaged: {error}") from error
 

@@ -56,6 +56,7 @@ def start(options: Mapping[str, Any], *, out: Path | None, watch: Any, started: 
     named = {name: "" if path is None and name == "data" else path for name, path in paths.items()}
     request = Request(**{**options, **named})
     check_names(request.exclude)
+    request = replace(request, words=tuple(command_line(request)))
     directory = run_directory.create(out, _name_of(paths["data"]), request.to_json())
     from thrifty.evaluation.metrics import metric_for
 
@@ -345,7 +346,7 @@ def _tell(session: Any, event: Any) -> None:
 
 
 def command_line(request: Request) -> list[str]:
-    """The words that made this run, for the report; another program's own words are not among them."""
+    """The words that begin this run, for the report; another program's own words are not among them."""
     program = Path(sys.argv[0])
     if program.name == "thrifty" or program.parts[-2:] == ("thrifty", "__main__.py"):
         return ["thrifty", *sys.argv[1:]]

@@ -132,9 +132,27 @@ def _infer_column(table: Table, name: str, rows: np.ndarray | None, override: Me
         meaning, reason = override, "set by you"
     else:
         meaning, reason = _meaning(profile)
+    if meaning is Meaning.NUMBER and profile.kind == "text":
+        profile = _without_marks(profile)
     return Column(
         name, meaning, reason, profile.num_missing, len(profile.distinct), tuple(map(_example, profile.distinct[:3]))
     )
+
+
+def _without_marks(p: _Profile) -> _Profile:
+    """The profile of a column of numbers in which marks (NA, -) and what is infinite count as missing."""
+    distinct = [text for text in p.distinct if _is_finite(text)]
+    kept = set(distinct)
+    cells = [cell for cell in p.cells if cell in kept]
+    marks = len(p.cells) - len(cells) if p.whole is None else 0
+    return replace(p, cells=cells, distinct=distinct, num_missing=p.num_missing + marks)
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(parse_number(text))
+    except UnreadableError:
+        return True
 
 
 def _example(value: Any) -> str:
@@ -321,7 +339,7 @@ def _text_or_category(p: _Profile) -> tuple[Meaning, str]:
         return Meaning.TEXT, f"free text: {words:.0f} words in the middle, {p.share:.0%} of the values differ"
     if p.share > 0.5 and (words >= 1.5 or p.num >= 50):
         return Meaning.TEXT, f"short text: {p.share:.0%} of the values differ"
-    return Meaning.CATEGORY, f"{said}, each {repeats:.0f} times" if repeats >= 1.5 else said
+    return Meaning.CATEGORY, f"{said}, on average {repeats:.0f} times each" if repeats >= 1.5 else said
 
 
 def _num_words(cell: str) -> float:

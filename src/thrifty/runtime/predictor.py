@@ -242,6 +242,8 @@ def _artifact_folder(given: Path | str) -> Path:
             return folder
     if not path.exists():
         raise StoreError(f"there is no run directory or artifact {path}")
+    if (path / "request.json").is_file():
+        raise StoreError(f"the run in {path} has no model yet; go on with it by: thrifty resume {path} --minutes 1")
     raise StoreError(f"{path} holds no artifact: neither artifact.json nor artifact/artifact.json is there")
 
 

@@ -10,7 +10,7 @@ MIN_ROWS = 100
 
 def unfit(facts: Facts) -> str | None:
     if facts.num_modalities < 2 or not (facts.num_texts or facts.num_images or facts.num_audios):
-        return "it is for mixtures of columns of several kinds"
+        return "it is for texts, images or sounds beside other columns"
     if facts.num_rows < MIN_ROWS:
         return f"it needs at least {MIN_ROWS} rows"
     if facts.num_rows * table_network.width(facts) > table_network.MOST_NUMBERS:

@@ -9,7 +9,7 @@ from thrifty.recipe import Recipe
 
 def unfit(facts: Facts) -> str | None:
     if facts.num_modalities < 2:
-        return "it is for mixtures of columns of several kinds"
+        return "it is for texts, images or sounds beside other columns"
     return heads_pretrained.unfit(facts)
 
 
