@@ -174,6 +174,7 @@ def arms(plan: Plan, facts: Facts) -> list[Arm]:
                 first={path: _value_at(planned.recipe, path) for path in planned.space},
                 cores=facts.cores if planned.candidate.all_cores else 1,
                 elastic=prior.elastic and not fixed_seconds and not plan.single,
+                least_seconds=prior.least_seconds,
                 overhead_seconds=NETWORK_OVERHEAD_SECONDS if prior.elastic else 0.0,
                 contrast=_contrast(planned),
             )

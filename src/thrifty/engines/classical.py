@@ -35,6 +35,7 @@ from thrifty.runtime.nodes import onnx_node, write_model
 
 MAX_DENSE_NUMBERS = 200_000_000  # of the training rows' dense columns: 0.8 GB
 FINAL_SHARE = 1.5  # of a round's time that the final fit may take, with more rows
+WRITE_SHARE = 0.2  # of the time left, for writing the model: thousands of trees take long
 
 
 class Way(NamedTuple):
@@ -70,7 +71,7 @@ def _single(trial: Trial, way: Way, round_: Round) -> dict[str, Any]:
     fitted = _features(trial, way, round_.train)
     best: Learned | None = None
     best_value, tried = -np.inf, []
-    fitting = _fitting(trial, fitted, round_, trial.seconds_left(), patient=False)
+    fitting = _fitting(trial, fitted, round_, (1.0 - WRITE_SHARE) * trial.seconds_left(), patient=False)
     for number, learned in enumerate(way.learner(fitting), 1):
         value, _ = fitting.values(learned.scores_VK)
         tried.append({**learned.setting, "value": value if np.isfinite(value) else None})

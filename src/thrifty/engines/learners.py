@@ -407,8 +407,10 @@ def trees_model(fitting: Fitting) -> Iterator[Learned]:
         for count, scores_VK in zip(steps, model.scores_after(steps, held_VD), strict=True):
             yield Learned({"num_trees": float(count)}, scores_VK, graph)
         return
-    scores_VK = model.scores(held_VD) if len(held_VD) else np.zeros((0, fitting.num_outputs), np.float32)
-    yield Learned({"num_trees": float(model.num_trees)}, scores_VK, graph)
+    seen_VK = model.watched_VK
+    if seen_VK is None:
+        seen_VK = model.scores(held_VD) if len(held_VD) else np.zeros((0, fitting.num_outputs), np.float32)
+    yield Learned({"num_trees": float(model.num_trees)}, seen_VK, graph)
 
 
 def _numeric_targets(fitting: Fitting) -> np.ndarray:

@@ -23,13 +23,17 @@ SMOOTHING = 10.0  # rows of the overall mean that a category's own mean is mixed
 
 @dataclass(frozen=True)
 class TreesModel:
-    """Boosters, one per label for multilabel, else one, cut to `num_trees` rounds; scores = raw * factor + offset."""
+    """Boosters, one per label for multilabel, else one, cut to `num_trees` rounds; scores = raw * factor + offset.
+
+    watched_VK: the scores of the rows that were watched; None where none were.
+    """
 
     boosters: tuple[lightgbm.Booster, ...]
     num_trees: int
     factor: float
     offset: float
     task: Task
+    watched_VK: np.ndarray | None = None
 
     def scores(self, x_ND: np.ndarray) -> np.ndarray:
         """Logits or values [N, K]; of two classes the first logit is 0."""
@@ -153,7 +157,7 @@ def _boost(model: TreesModel) -> bool:
 
 def _grow_watched(model: TreesModel, num_trees: int, watch: Watch, should_stop: Callable[[], bool]) -> TreesModel:
     seen, raw_VK = 0, np.zeros(0)
-    best, best_value, best_loss = 0, -np.inf, -np.inf
+    best, best_value, best_loss, best_VK = 0, -np.inf, -np.inf, None
     last_better, marked_loss = 0, -np.inf
     for grown in range(1, num_trees + 1):
         over = _boost(model) or grown == num_trees or should_stop()
@@ -161,15 +165,16 @@ def _grow_watched(model: TreesModel, num_trees: int, watch: Watch, should_stop: 
             continue
         raw_VK = raw_VK + model.raw(watch.x_ND, seen, grown) if seen else model.raw(watch.x_ND, 0, grown)
         seen = grown
-        value, loss = watch.value(model.of_raw(raw_VK))
+        scores_VK = model.of_raw(raw_VK)
+        value, loss = watch.value(scores_VK)
         watch.report(grown, value)
         if value > best_value or marked_loss == -np.inf or loss > marked_loss + LEAST_GAIN * abs(marked_loss):
             last_better, marked_loss = grown, max(marked_loss, loss)
         if value > best_value or (value == best_value and loss > best_loss):
-            best, best_value, best_loss = grown, value, loss
+            best, best_value, best_loss, best_VK = grown, value, loss, scores_VK
         if over or grown - last_better >= watch.patience:
             break
-    return replace(model, num_trees=best or grown)
+    return replace(model, num_trees=best or grown, watched_VK=best_VK)
 
 
 def as_forest(model: TreesModel, factor: float = 1.0) -> tuple[Forest, np.ndarray]:

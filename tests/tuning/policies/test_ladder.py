@@ -1,5 +1,7 @@
 """The ladder buys cheap arms first, then what gains most per second, and stops when nothing is worth its price."""
 
+from dataclasses import replace
+
 import pytest
 
 from thrifty.core.budget import Clock
@@ -155,8 +157,30 @@ def test_an_elastic_arm_leaves_no_time_for_one_that_is_not_worth_its_own():
 def test_a_trial_that_is_overdue_is_expected_to_go_on_for_a_while():
     policy, one = ladder(BASE, CHEAP, DEAR), study()
     one.start({"candidate": "cheap"}, extra={"started_seconds": 0.0})
-    assert View(policy, one, clock(1000.0, 0.2)).running_seconds_left() == pytest.approx(0.8)
-    assert View(policy, one, clock(1000.0, 100.0)).running_seconds_left() == pytest.approx(30.0)
+    assert View(policy, one, clock(1000.0, 0.2))._running_seconds_left() == pytest.approx(0.8)
+    assert View(policy, one, clock(1000.0, 100.0))._running_seconds_left() == pytest.approx(30.0)
+
+
+SHORTENED = replace(DEAR, least_seconds=5.0)
+
+
+@pytest.mark.parametrize(("budget", "price"), [(4.0, None), (20.0, "20.0"), (80.0, "50.0")])
+def test_a_trial_that_can_fit_less_is_started_though_it_wants_more_time(budget, price):
+    one = study()
+    one.finish(one.start({"candidate": "baseline"}), 0.1, cost_seconds=0.1)
+    decision = ladder(BASE, SHORTENED).decide(one, clock(budget))
+    assert decision == Stop("budget") if price is None else f"for {price} s" in decision.why
+
+
+@pytest.mark.parametrize(("budget", "waits"), [(40.0, False), (160.0, True)])
+def test_cores_are_kept_free_for_an_arm_that_still_fits_when_they_are(budget, waits):
+    wide = Arm("wide", {}, seconds=40.0, skill=0.9, spread=0.1, cores=2)
+    one = study()
+    one.finish(one.start({"candidate": "baseline"}), 0.1, cost_seconds=0.1)
+    one.start({"candidate": "cheap"}, extra={"started_seconds": 0.0})
+    slow = replace(CHEAP, seconds=30.0)
+    decision = ladder(BASE, slow, SHORTENED, wide, free=1).decide(one, clock(budget))
+    assert isinstance(decision, Wait) == waits
 
 
 AUGMENTED = Arm(

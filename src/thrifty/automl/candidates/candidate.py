@@ -21,6 +21,9 @@ NAMES = (
 )  # fmt: skip
 
 
+LEAST_FIT = 0.08  # of a fit that can be cut short
+
+
 @dataclass(frozen=True)
 class Prior:
     """What is believed before the first trial.
@@ -28,12 +31,15 @@ class Prior:
     seconds: wall clock of one trial with its `cores` cores.
     skill, spread: mean and standard deviation of (score - baseline) / (perfect - baseline).
     elastic: the cost follows what is allotted (a network whose schedule is fitted to the seconds given).
+    least_seconds: what is worth a trial that fits less (fewer trees, fewer landmarks), as there is no time for more;
+        None where it cannot.
     """
 
     seconds: float
     skill: float
     spread: float
     elastic: bool = False
+    least_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,11 @@ class Candidate:
     prior: Callable[[Facts], Prior]
     all_cores: bool = False
     domains: Mapping[str, Domain] = field(default_factory=dict)
+
+
+def shortened(seconds: float, fit_seconds: float) -> float:
+    """What a trial of which `fit_seconds` are the fit takes with the least that is worth fitting."""
+    return seconds - (1.0 - LEAST_FIT) * fit_seconds
 
 
 def check_names(names: Sequence[str]) -> None:

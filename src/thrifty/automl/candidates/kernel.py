@@ -1,6 +1,6 @@
 """A kernel model on dense features: strong on small and middle-sized tables, and on simple image and sound features."""
 
-from thrifty.automl.candidates.candidate import CLASSICAL, Candidate, Prior, feature_seconds, simple_blocks
+from thrifty.automl.candidates.candidate import CLASSICAL, Candidate, Prior, feature_seconds, shortened, simple_blocks
 from thrifty.automl.facts import Facts
 from thrifty.recipe import Kernel, Preparation, Recipe
 
@@ -23,7 +23,8 @@ def prior(facts: Facts) -> Prior:
     centers = num_centers(facts)
     fit = facts.num_fits * (2.5e-11 * facts.num_rows * centers**2 + 6e-11 * centers**3)
     skill = 0.4 if facts.num_texts else 0.7
-    return Prior(0.5 + feature_seconds(facts, blocks_of(facts)) + fit, skill=skill, spread=0.15)
+    seconds = 0.5 + feature_seconds(facts, blocks_of(facts)) + fit
+    return Prior(seconds, skill=skill, spread=0.15, least_seconds=shortened(seconds, fit))
 
 
 CANDIDATE = Candidate(

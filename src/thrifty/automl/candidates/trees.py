@@ -1,6 +1,6 @@
 """Gradient-boosted trees on numbers, categories, reduced TF-IDF and simple image and sound features."""
 
-from thrifty.automl.candidates.candidate import CLASSICAL, Candidate, Prior, feature_seconds, simple_blocks
+from thrifty.automl.candidates.candidate import CLASSICAL, Candidate, Prior, feature_seconds, shortened, simple_blocks
 from thrifty.automl.facts import Facts
 from thrifty.recipe import Preparation, Recipe, Trees
 
@@ -27,8 +27,10 @@ def fit_seconds(facts: Facts, blocks: tuple[str, ...]) -> float:
 def prior(facts: Facts) -> Prior:
     blocks = simple_blocks(facts)
     tabular = facts.num_modalities == 1 and not (facts.num_texts or facts.num_images or facts.num_audios)
-    seconds = 0.5 + feature_seconds(facts, blocks) + fit_seconds(facts, blocks)
-    return Prior(seconds, skill=0.75 if tabular else 0.55, spread=0.15)
+    fit = fit_seconds(facts, blocks)
+    seconds = 0.5 + feature_seconds(facts, blocks) + fit
+    skill = 0.75 if tabular else 0.55
+    return Prior(seconds, skill=skill, spread=0.15, least_seconds=shortened(seconds, fit))
 
 
 CANDIDATE = Candidate(

@@ -1,7 +1,7 @@
 """Boosted trees on frozen pretrained features together with all other columns, for mixtures."""
 
 from thrifty.automl.candidates import heads_pretrained, trees
-from thrifty.automl.candidates.candidate import CLASSICAL, Candidate, Prior, feature_seconds
+from thrifty.automl.candidates.candidate import CLASSICAL, Candidate, Prior, feature_seconds, shortened
 from thrifty.automl.candidates.linear_pretrained import blocks_of
 from thrifty.automl.facts import Facts
 from thrifty.recipe import Recipe
@@ -19,8 +19,9 @@ def recipe(facts: Facts) -> Recipe:
 
 def prior(facts: Facts) -> Prior:
     blocks = blocks_of(facts)
-    seconds = 1.0 + feature_seconds(facts, blocks) / facts.cores + trees.fit_seconds(facts, blocks) / facts.cores
-    return Prior(seconds, skill=0.75, spread=0.15)
+    fit = trees.fit_seconds(facts, blocks) / facts.cores
+    seconds = 1.0 + feature_seconds(facts, blocks) / facts.cores + fit
+    return Prior(seconds, skill=0.75, spread=0.15, least_seconds=shortened(seconds, fit))
 
 
 CANDIDATE = Candidate("trees_pretrained", CLASSICAL, unfit, recipe, prior, all_cores=True)

@@ -42,8 +42,9 @@ class Arm:
 
     seconds: prior wall clock of a trial. skill, spread: prior mean and standard deviation of its skill.
     first: the values of its first configuration, by path. cores: cores that a trial takes. elastic: a trial
-    costs what it is allotted, told it as `seconds_path`. contrast: values, by path, that switch off what is to be known
-    the worth of: a trial of the best configuration with them tells it.
+    costs what it is allotted, told it as `seconds_path`. least_seconds: with so many its first trial is worth a start,
+    though it wants more; None where it cannot do with less. contrast: values, by path, that switch off what is to be
+    known the worth of: a trial of the best configuration with them tells it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Arm:
     overhead_seconds: float = 0.0
     seconds_path: str = "training.seconds"
     contrast: Mapping[str, Any] = field(default_factory=dict)
+    least_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Ladder:
                 return Wait()
             return Stop("converged" if offers or not view.unaffordable else "budget")
         free = self.free_cores()
-        patience = view.running_seconds_left() if worthy[0].arm.cores > free else math.inf
+        patience = view.patience(worthy[0].arm) if worthy[0].arm.cores > free else math.inf
         for offer in worthy:
             if offer.arm.cores <= free and offer.price <= patience:
                 return self._buy(view, offer)
@@ -240,7 +242,10 @@ class View:
         if done:
             costs = [t.cost_seconds for t in done]
             return statistics.median(costs[1:] or costs)
-        return arm.seconds * self.speed
+        price = arm.seconds * self.speed
+        if arm.least_seconds is not None and arm.least_seconds * self.speed <= left:
+            return min(price, left)
+        return price
 
     def _untried(self, arm: Arm) -> float:
         """Seconds that the first trials of all other arms take that are worth one; of elastic ones, at least."""
@@ -301,7 +306,7 @@ class View:
             return 0.0
         if arm.elastic:
             return float(trial.config.get(arm.seconds_path, arm.seconds)) + arm.overhead_seconds
-        return self._price(arm, self.done_of(arm.name), self.left) or arm.seconds
+        return self._price(arm, self.done_of(arm.name), math.inf) or arm.seconds
 
     def seconds_running(self, trial: Trial) -> float:
         return self.clock.elapsed() - float(trial.extra.get("started_seconds", self.clock.elapsed()))
@@ -309,7 +314,13 @@ class View:
     def share_done(self, trial: Trial) -> float:
         return self.seconds_running(trial) / max(self.expected_seconds(trial), 1e-3)
 
-    def running_seconds_left(self) -> float:
+    def patience(self, arm: Arm) -> float:
+        """The seconds until all cores are expected to be free for an arm; infinite where it no longer fits then."""
+        wait = self._running_seconds_left()
+        price = self._price(arm, self.done_of(arm.name), self.left - wait)
+        return wait if price is not None and price <= self.left - wait else math.inf
+
+    def _running_seconds_left(self) -> float:
         """The most that a running trial is expected to go on."""
         ran = {t.id: self.seconds_running(t) for t in self.running}
         left = [max(self.expected_seconds(t) - ran[t.id], OVERDUE * ran[t.id]) for t in self.running]
