@@ -121,6 +121,22 @@ def test_json_is_alone_on_stdout_though_the_objective_prints(tmp_path):
     assert json.loads(done.stdout)["num_trials"] >= 2
 
 
+def test_a_search_that_has_tried_all_there_is_says_so_and_so_does_its_resume(tmp_path):
+    (tmp_path / "objective.py").write_text("def loss(config):\n    return config['x'] ** 2\n")
+    (tmp_path / "grid.yaml").write_text("x: [-5.0, 5.0]\nkind: [a, b]\n")
+    done = thrifty("tune", "objective.py:loss", "--space", "grid.yaml", "--trials", "9", "--out", "out", cwd=tmp_path)
+    said = "all 4 configurations of the space have been tried"
+    assert done.stdout.splitlines()[-1] == said
+    assert "--minutes 10" not in done.stdout
+    assert done.stderr.count("x is a choice of -5.0 and 5.0") == 1
+    page = (tmp_path / "out/report.html").read_text()
+    assert f"--space {(tmp_path / 'grid.yaml').resolve()}" in page
+    for options in ([], ["--minutes", "1"]):
+        done = thrifty("resume", "out", *options, cwd=tmp_path)
+        assert done.stdout.splitlines()[-1] == said
+        assert "is a choice of" not in done.stderr
+
+
 class Unread(io.StringIO):
     def write(self, text: str) -> int:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")

@@ -156,6 +156,19 @@ def test_a_value_beyond_the_edge_is_written_beside_its_belief():
     assert "are drawn at the edge" in page
 
 
+def test_a_page_of_a_used_up_space_says_so_and_does_not_say_how_to_go_on():
+    study = thrifty.Study({"kind": ["a", "b"]}, metric="loss", policy="random")
+    study.tell(study.ask().trial, 1.0)
+    told = build(study, Path("finite"), ["thrifty", "tune", "f.py:g"])
+    assert told["nothing_left"] is None
+    assert "thrifty resume finite" in html(told)
+    study.tell(study.ask().trial, 2.0)
+    told = build(study, Path("finite"), ["thrifty", "tune", "f.py:g"])
+    assert told["nothing_left"] == "all 2 configurations of the space have been tried"
+    assert told["nothing_left"] in html(told)
+    assert "thrifty resume" not in html(told)
+
+
 def test_configurations_that_may_be_run_again_are_not_paused():
     study = thrifty.Study({"x": thrifty.Float(0, 1)}, metric="loss", policy="random", repeats=3)
     for _ in range(9):
@@ -179,10 +192,13 @@ def test_a_study_without_trials_or_without_values_has_a_page():
 def test_the_report_is_written_beside_the_study(tmp_path):
     with thrifty.Study({"x": thrifty.Float(0, 1)}, metric="loss", folder=tmp_path, policy="random") as study:
         study.tell(study.ask().trial, 0.5)
-        asked = {"objective": "f.py:g", "options": {"trials": 3, "minutes": None, "max_epochs": 2}}
+        options = {"trials": 3, "minutes": None, "max_epochs": 2}
+        asked = {"objective": "f.py:g", "space_file": "/a b/space2.yaml", "options": options}
         write(study, RunDirectory(tmp_path), asked)
     page = (tmp_path / "report.html").read_text()
-    assert "thrifty tune f.py:g --space space.yaml --trials 3 --max-epochs 2" in page
+    words = "thrifty tune f.py:g --space &#x27;/a b/space2.yaml&#x27; --trials 3 --max-epochs 2"
+    assert f'<pre class="wrap">{words}</pre>' in page
+    assert "space.yaml" not in page
     assert json.loads((tmp_path / "report.json").read_text())["best"]["value"] == 0.5
 
 
