@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import typer
 from linear_model import model_of
+from typer.testing import CliRunner
 
 from thrifty.api import Run
 from thrifty.cli import main as cli
+from thrifty.core.space import Float, Space
 from thrifty.data.column import Column, Meaning, Schema, Task
 from thrifty.exporting.artifact import Member, assemble
 
@@ -119,6 +121,13 @@ def test_json_is_alone_on_stdout_though_the_objective_prints(tmp_path):
     assert "hello" in done.stderr
     done = thrifty("resume", "out", "--minutes", "0.01", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["num_trials"] >= 2
+
+
+def test_the_help_of_tune_shows_a_space_that_can_be_read():
+    lines = CliRunner().invoke(cli.app, ["tune", "--help"], terminal_width=80).output.splitlines()
+    after = next(k for k, line in enumerate(lines) if "--space" in line)
+    space = Space.from_yaml("\n".join(line.strip() for line in lines[after + 1 : after + 3]))
+    assert space == Space({"lr": Float(1e-4, 1.0, log=True), "kind": ["a", "b"]})
 
 
 def test_a_search_that_has_tried_all_there_is_says_so_and_so_does_its_resume(tmp_path):
