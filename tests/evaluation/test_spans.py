@@ -37,6 +37,11 @@ def test_most_values_near_the_best_are_not_squeezed_by_a_logarithm():
     assert not Span.of([0.9, 0.8, 1e-4], [0.9, 0.8, 1e-4], "maximize").log
 
 
+def test_the_edge_is_written_so_that_it_differs_from_the_best():
+    values = [-0.5, -0.499999, -0.499998, -0.4]
+    assert Span.of(values, values, "minimize").edge_text == "-0.499988"
+
+
 def test_equal_values_have_a_span():
     span = Span.of([2.0, 2.0], [2.0, 2.0], "minimize")
     assert (span.low, span.high, span.edge) == (2.0, 2.0, None)

@@ -136,11 +136,13 @@ def test_steps_over_many_decades_each_have_a_height_of_their_own():
     assert "drawn at the edge" not in page
 
 
-def test_what_is_drawn_at_an_edge_is_said_and_has_its_value():
-    page = with_values([30.0, 0.1, 0.05, -0.05, -0.1, -0.15], metric="loss")
+def test_what_is_drawn_at_an_edge_is_said_and_no_step_is():
+    page = with_values([30.0, 7.0, 0.1, 0.05, -0.05, -0.1, -0.15], metric="loss")
     bought, parallel = (page.split(f'id="{name}"')[1].split("</section>")[0] for name in ("bought", "parameters"))
-    assert "are drawn at the edge" in bought
-    assert bought.count("mark hollow") == 1
+    heights = places_of_dots(page)
+    assert heights == sorted(set(heights))
+    assert len(heights) == 7
+    assert "are drawn at the edge" not in bought
     assert "are drawn at the edge" in parallel
     assert "or more</text>" in parallel
 

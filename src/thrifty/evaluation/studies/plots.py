@@ -34,14 +34,14 @@ def bought(report: Mapping[str, Any]) -> Markup | None:
     key = "spent" if with_epochs else "seconds"
     until = max(report["epochs_spent"] if with_epochs else report["spent_seconds"], steps[-1][key], 1e-3)
     shown = [step["value"] for step in steps]
-    span = Span.of(shown, shown, report["direction"])
+    span = Span.of(shown, shown[:1], report["direction"])  # from the first step on, all are seen
 
     def marks(x: charts.Scale, y: charts.Scale) -> list[Child]:
         points = [(x(s[key]), y(span.at(s["value"]))) for s in steps]
         drawn: list[Child] = [charts.steps([*points, (x(until), points[-1][1])], "curve")]
         for step, (a, b) in zip(steps, points):
             title = f"trial {step['trial']}: {number_text(step['value'])} after {_spent(step, with_epochs)}"
-            drawn.append(charts.dot(a, b, 4.5, "mark hollow" if span.beyond(step["value"]) else "mark", title))
+            drawn.append(charts.dot(a, b, 4.5, "mark", title))
         return drawn
 
     label = span.named(f"best {metric_title(report['metric'])} so far")
@@ -52,9 +52,7 @@ def bought(report: Mapping[str, Any]) -> Markup | None:
         "best value against cost", (0.0, until), y_range, marks, x_label, label, ticks, y_ticks=y_ticks
     )  # fmt: skip
     last = steps[-1]
-    lead = (
-        f"The last of {len(steps)} steps came after {_spent(last, with_epochs)}, by trial {last['trial']}." + span.note
-    )
+    lead = f"The last of {len(steps)} steps came after {_spent(last, with_epochs)}, by trial {last['trial']}."
     return section("bought", "What the cost bought", plot, lead=lead)
 
 
@@ -199,7 +197,7 @@ def _value_axis(span: Span, name: str, y: float, left: float, width: float) -> l
     ]
     for anchor, share, scaled, words in (("start", 0.0, span.low, "or less"), ("end", 1.0, span.high, "or more")):
         value = 10**scaled if span.log else scaled
-        text = f"{value:.3g} {words}" if value == span.edge else number_text(value)
+        text = f"{span.edge_text} {words}" if value == span.edge else number_text(value)
         parts.append(charts.label(left + width * share, y + 15, text, anchor, "tick halo"))
     if span.log:
         for scaled, text in span.ticks():

@@ -64,7 +64,15 @@ class Span:
     @property
     def note(self) -> str:
         """What a reader must know of what is not where it would be, as a sentence; empty where all is."""
-        return "" if self.edge is None else f" Values worse than {self.edge:.3g} are drawn at the edge."
+        return "" if self.edge is None else f" Values worse than {self.edge_text} are drawn at the edge."
+
+    @property
+    def edge_text(self) -> str:
+        """The edge with the digits that tell it from the best; empty where there is none."""
+        if self.edge is None:
+            return ""
+        range_of = 1.0 if self.log else (self.high - self.low) / max(abs(self.edge), self.high - self.low)
+        return f"{self.edge:.{3 - math.floor(math.log10(range_of))}g}"
 
     def _scaled(self, value: float) -> float:
         return math.log10(value) if self.log else value
