@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import typer
 from linear_model import model_of
+from typer.testing import CliRunner
 
 from thrifty.api import Run
 from thrifty.cli import main as cli
+from thrifty.core.space import Float, Space
 from thrifty.data.column import Column, Meaning, Schema, Task
 from thrifty.exporting.artifact import Member, assemble
 
@@ -119,6 +121,29 @@ def test_json_is_alone_on_stdout_though_the_objective_prints(tmp_path):
     assert "hello" in done.stderr
     done = thrifty("resume", "out", "--minutes", "0.01", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["num_trials"] >= 2
+
+
+def test_the_help_of_tune_shows_a_space_that_can_be_read():
+    lines = CliRunner().invoke(cli.app, ["tune", "--help"], terminal_width=80).output.splitlines()
+    after = next(k for k, line in enumerate(lines) if "--space" in line)
+    space = Space.from_yaml("\n".join(line.strip() for line in lines[after + 1 : after + 3]))
+    assert space == Space({"lr": Float(1e-4, 1.0, log=True), "kind": ["a", "b"]})
+
+
+def test_a_search_that_has_tried_all_there_is_says_so_and_so_does_its_resume(tmp_path):
+    (tmp_path / "objective.py").write_text("def loss(config):\n    return config['x'] ** 2\n")
+    (tmp_path / "grid.yaml").write_text("x: [-5.0, 5.0]\nkind: [a, b]\n")
+    done = thrifty("tune", "objective.py:loss", "--space", "grid.yaml", "--trials", "9", "--out", "out", cwd=tmp_path)
+    said = "all 4 configurations of the space have been tried"
+    assert done.stdout.splitlines()[-1] == said
+    assert "--minutes 10" not in done.stdout
+    assert done.stderr.count("x is a choice of -5.0 and 5.0") == 1
+    page = (tmp_path / "out/report.html").read_text()
+    assert f"--space {(tmp_path / 'grid.yaml').resolve()}" in page
+    for options in ([], ["--minutes", "1"]):
+        done = thrifty("resume", "out", *options, cwd=tmp_path)
+        assert done.stdout.splitlines()[-1] == said
+        assert "is a choice of" not in done.stderr
 
 
 class Unread(io.StringIO):

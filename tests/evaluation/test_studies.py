@@ -1,6 +1,7 @@
 """The report of a study: report.json's content and the page made from it."""
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -112,6 +113,64 @@ def test_a_study_without_epochs_shows_value_against_seconds():
     assert 'id="curves"' not in page
 
 
+def with_values(values, **options):
+    study = thrifty.Study({"x": thrifty.Float(0, 1)}, policy="random", **options)
+    for value in values:
+        study.tell(study.ask().trial, value)
+    return html(build(study, Path("plain")))
+
+
+def places_of_dots(page):
+    """The height of each step's dot."""
+    inside = page.split('id="bought"')[1].split("</section>")[0]
+    return [float(y) for y in re.findall(r'<circle[^>]* cy="([0-9.]+)"', inside)]
+
+
+def test_steps_over_many_decades_each_have_a_height_of_their_own():
+    page = with_values([36.0, 0.596, 0.002, 9.9e-5, 3e-9, 17.0, 31.0], metric="loss")
+    heights = places_of_dots(page)
+    assert heights == sorted(set(heights))
+    assert len(heights) == 5
+    assert "best loss so far, log" in page
+    assert "loss, log" in page
+    assert "drawn at the edge" not in page
+
+
+def test_what_is_drawn_at_an_edge_is_said_and_no_step_is():
+    page = with_values([30.0, 7.0, 0.1, 0.05, -0.05, -0.1, -0.15], metric="loss")
+    bought, parallel = (page.split(f'id="{name}"')[1].split("</section>")[0] for name in ("bought", "parameters"))
+    heights = places_of_dots(page)
+    assert heights == sorted(set(heights))
+    assert len(heights) == 7
+    assert "are drawn at the edge" not in bought
+    assert "are drawn at the edge" in parallel
+    assert "or more</text>" in parallel
+
+
+def test_a_value_beyond_the_edge_is_written_beside_its_belief():
+    told = build(searched("freeze-thaw"), Path("my-study"))
+    told["beliefs"] = [
+        {"trial": k, "epoch": 9, "known": 1, "low": v - 1, "mean": v, "high": v + 1, "came": v}
+        for k, v in enumerate((0.0, 0.1, 0.2, 0.3, 36.0))
+    ]
+    page = html(told).split('id="beliefs"')[1].split("</section>")[0]
+    assert ">36</text>" in page
+    assert "are drawn at the edge" in page
+
+
+def test_a_page_of_a_used_up_space_says_so_and_does_not_say_how_to_go_on():
+    study = thrifty.Study({"kind": ["a", "b"]}, metric="loss", policy="random")
+    study.tell(study.ask().trial, 1.0)
+    told = build(study, Path("finite"), ["thrifty", "tune", "f.py:g"])
+    assert told["nothing_left"] is None
+    assert "thrifty resume finite" in html(told)
+    study.tell(study.ask().trial, 2.0)
+    told = build(study, Path("finite"), ["thrifty", "tune", "f.py:g"])
+    assert told["nothing_left"] == "all 2 configurations of the space have been tried"
+    assert told["nothing_left"] in html(told)
+    assert "thrifty resume" not in html(told)
+
+
 def test_configurations_that_may_be_run_again_are_not_paused():
     study = thrifty.Study({"x": thrifty.Float(0, 1)}, metric="loss", policy="random", repeats=3)
     for _ in range(9):
@@ -135,10 +194,13 @@ def test_a_study_without_trials_or_without_values_has_a_page():
 def test_the_report_is_written_beside_the_study(tmp_path):
     with thrifty.Study({"x": thrifty.Float(0, 1)}, metric="loss", folder=tmp_path, policy="random") as study:
         study.tell(study.ask().trial, 0.5)
-        asked = {"objective": "f.py:g", "options": {"trials": 3, "minutes": None, "max_epochs": 2}}
+        options = {"trials": 3, "minutes": None, "max_epochs": 2}
+        asked = {"objective": "f.py:g", "space_file": "/a b/space2.yaml", "options": options}
         write(study, RunDirectory(tmp_path), asked)
     page = (tmp_path / "report.html").read_text()
-    assert "thrifty tune f.py:g --space space.yaml --trials 3 --max-epochs 2" in page
+    words = "thrifty tune f.py:g --space &#x27;/a b/space2.yaml&#x27; --trials 3 --max-epochs 2"
+    assert f'<pre class="wrap">{words}</pre>' in page
+    assert "space.yaml" not in page
     assert json.loads((tmp_path / "report.json").read_text())["best"]["value"] == 0.5
 
 
@@ -166,6 +228,18 @@ def test_several_metrics_have_a_front_as_a_table_and_a_scatter_and_the_best_is_w
     for point in told["front"]:
         assert f"trial {point['trial']}: loss" in page
     assert "within size &lt;= 40" in page
+
+
+def test_the_scatter_of_the_front_says_when_points_lie_beyond_it():
+    study = thrifty.Study(
+        {"x": thrifty.Float(0, 1)}, metric=["loss", "size"], direction=["minimize", "minimize"], policy="random"
+    )
+    for loss, size in ((1, 3), (2, 2), (3, 1), (3, 3)):
+        study.tell(study.ask().trial, {"loss": loss, "size": size})
+    said = "beyond an axis is drawn at its end"
+    assert said not in html(build(study, Path("two")))
+    study.tell(study.ask().trial, {"loss": 900, "size": 2.5})
+    assert said in html(build(study, Path("two")))
 
 
 def test_a_page_says_that_nothing_keeps_the_limits():

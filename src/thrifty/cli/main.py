@@ -176,7 +176,7 @@ def tune(
     objective: Annotated[
         str, typer.Argument(metavar="FILE.py:FUNCTION", help="What gives the metric of a configuration.")
     ],
-    space: Annotated[Path, typer.Option(help="YAML: a domain for each parameter.")],
+    space: Annotated[Path, typer.Option(help="YAML with a domain for each parameter, as above.")],
     minutes: Annotated[float | None, typer.Option(help="Wall clock of the whole command.")] = None,
     trials: Annotated[int | None, typer.Option(help="Trials at most (with epochs: so many full ones).")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs at most, of all trials together.")] = None,
@@ -207,7 +207,14 @@ def tune(
     out: Annotated[Path | None, typer.Option(help="The directory; by default runs/FUNCTION-N.")] = None,
     json: Json = False,
 ) -> None:
-    """Search for the configuration of your own function that is best."""
+    """Search for the configuration of your own function that is best.
+
+    \b
+    The file of --space has a line for each parameter, a range or a choice:
+      lr: {low: 0.0001, high: 1.0, log: true}
+      kind: [a, b]
+    More is in docs/study.md. Say how long with --minutes, --trials or --epochs.
+    """
     from thrifty.cli.tuning import TuneProgress, finish
     from thrifty.tuning import kept
 

@@ -13,6 +13,7 @@ from thrifty.automl.progress import WIDTH, LiveView, clock_text
 from thrifty.cli.show import print_json
 from thrifty.core.events import Event
 from thrifty.core.run_directory import RunDirectory, open_run
+from thrifty.tuning.ended import nothing_left
 from thrifty.tuning.kept import Kept
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import Best, State, Trial
@@ -195,7 +196,8 @@ def _print(directory: RunDirectory, study: Study, ranked: list[Trial], lineage: 
         failed = next((t.why for t in study.trials if t.state is State.FAILED), "")
         console.print(Text(f"no trial gave a value{': ' + failed if failed else ''}"))
     console.print(Text(f"study    {directory.path}\nreport   {directory.page}"))
-    console.print(Text(f"go on    thrifty resume {directory.path} --minutes 10"))
+    end = nothing_left(study)
+    console.print(Text(end if end is not None else f"go on    thrifty resume {directory.path} --minutes 10"))
 
 
 def _ranked(study: Study) -> list[Trial]:

@@ -176,17 +176,21 @@ class Space(Mapping[str, Domain]):
     @classmethod
     def from_yaml(cls, source: str | Path) -> Space:
         """The space in YAML text, or in the file at a Path."""
-        import yaml
+        return cls.from_json(read_yaml(source))
 
-        where = str(source) if isinstance(source, Path) else "the YAML text"
-        try:
-            text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-            value = yaml.safe_load(text)
-        except OSError as error:
-            raise UsageError(f"the space in {where} cannot be read: {error.strerror}") from error
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"the space in {where} cannot be read: {error}") from error
-        return cls.from_json(value)
+
+def read_yaml(source: str | Path) -> Any:
+    """What is written in YAML text, or in the file at a Path, for `Space.from_json`."""
+    import yaml
+
+    where = str(source) if isinstance(source, Path) else "the YAML text"
+    try:
+        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+        return yaml.safe_load(text)
+    except OSError as error:
+        raise UsageError(f"the space in {where} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"the space in {where} cannot be read: {error}") from error
 
 
 def _entry(name: Any, value: Any) -> Domain | When:

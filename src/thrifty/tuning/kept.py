@@ -14,6 +14,7 @@ from thrifty.core.events import last_seconds
 from thrifty.core.run_directory import RunDirectory
 from thrifty.core.space import Space
 from thrifty.tuning.fidelity import policy_with
+from thrifty.tuning.space_file import read_space
 from thrifty.tuning.study import Study
 from thrifty.tuning.tune import Watch, search_in_processes
 
@@ -38,7 +39,8 @@ def start(
     asked: dict[str, Any] = {
         "command": "tune",
         "objective": f"{Path(path).resolve()}:{name}" if path.endswith(".py") else objective,
-        "space": Space.of(space).to_json(),
+        "space": read_space(space).to_json(),
+        "space_file": str(space.resolve()),
         "options": dict(options),
     }
     directory = run_directory.create(out, name or "study", asked)

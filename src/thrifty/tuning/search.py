@@ -16,6 +16,7 @@ from thrifty.core.budget import Budget, Clock
 from thrifty.core.events import Event
 from thrifty.execution.executor import Executor
 from thrifty.execution.job import Ended, Job, Reported
+from thrifty.tuning.ended import BUDGET, WAITED
 from thrifty.tuning.policy import Policy, Purchase, Stop
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
@@ -96,7 +97,7 @@ class _Loop:
     def turn(self) -> bool:
         """Buys what can run, waits, and takes in what happened; False at the end."""
         if not self.stopping and self.clock.left() <= 0:
-            self.why = "budget"
+            self.why = BUDGET
             self.stop_running()
         if not self.stopping:
             self.buy()
@@ -116,11 +117,11 @@ class _Loop:
         while self.executor.free_cores() >= 1:
             if self.waiting is None:
                 if self.spent():
-                    self.why = "budget"
+                    self.why = BUDGET
                     return
                 decision = self.policy.decide(self.study, self.clock)
                 if not isinstance(decision, Purchase):
-                    self.why = decision.why or ("nothing to wait for" if not isinstance(decision, Stop) else "")
+                    self.why = decision.why or (WAITED if not isinstance(decision, Stop) else "")
                     return
                 purchase = self.within_budget(decision)
                 trial = self.study.trial(self.study.buy(purchase).trial)

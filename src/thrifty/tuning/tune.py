@@ -24,6 +24,7 @@ from thrifty.tuning.objective import Function, Objective, is_generator
 from thrifty.tuning.policies.named import SAMPLERS, needs_checkpoints
 from thrifty.tuning.policy import Policy, Purchase
 from thrifty.tuning.search import search
+from thrifty.tuning.space_file import read_space
 from thrifty.tuning.study import Study
 from thrifty.tuning.terms import check_length, keep_length
 from thrifty.tuning.trial import State, Trial
@@ -127,6 +128,7 @@ def search_in_processes(
     budget = Budget(None if minutes is None else 60 * minutes, trials, epochs)
     workers = whole("workers", workers, 1)
     function = _function(objective)
+    space = read_space(Path(space)) if isinstance(space, (str, Path)) else space
     passes: Fidelity | None = None
     if fidelity is not None:
         passes, space = _one_pass(fidelity, Space.of(space), function, policy, max_epochs, epochs, repeats)

@@ -55,6 +55,7 @@ def chart(
     y_label: str,
     x_ticks: Sequence[tuple[float, str]] | None = None,
     height: float = HEIGHT,
+    y_ticks: Sequence[tuple[float, str]] | None = None,
 ) -> Markup:
     """Axes with a grid, and what `marks(x, y)` draws on them, where x and y turn values into places."""
     (x_low, x_high), (y_low, y_high) = _open(*x_range), _open(*y_range)
@@ -66,9 +67,9 @@ def chart(
         return height - BOTTOM - (value - y_low) / (y_high - y_low) * (height - TOP - BOTTOM)
 
     parts: list[Child] = [tag("title", title)]
-    for value in ticks(y_low, y_high):
+    for value, text in y_ticks or [(v, tick_text(v)) for v in ticks(y_low, y_high)]:
         parts.append(line(LEFT, y(value), WIDTH - RIGHT, y(value), "grid"))
-        parts.append(label(LEFT - 7, y(value) + 4, tick_text(value), "end"))
+        parts.append(label(LEFT - 7, y(value) + 4, text, "end"))
     for value, text in x_ticks or [(v, tick_text(v)) for v in ticks(x_low, x_high)]:
         if x_low <= value <= x_high:
             parts.append(line(x(value), height - BOTTOM, x(value), height - BOTTOM + 4, "axis"))

@@ -30,8 +30,8 @@ def write(study: Study, directory: RunDirectory, asked: Mapping[str, Any]) -> di
 
 
 def _command(asked: Mapping[str, Any]) -> list[str]:
-    """What to type to search again, with the space in space.yaml."""
-    words = ["thrifty", "tune", str(asked["objective"]), "--space", "space.yaml"]
+    """What to type to search again."""
+    words = ["thrifty", "tune", str(asked["objective"]), "--space", str(asked.get("space_file", "space.yaml"))]
     for name, value in asked["options"].items():
         for one in value if isinstance(value, list) else [value]:
             words += [] if one is None else [f"--{name.replace('_', '-')}", str(one)]
@@ -137,7 +137,7 @@ def _beside(report: Mapping[str, Any]) -> str:
 
 def _facts(report: Mapping[str, Any]) -> list[Markup]:
     epochs = "" if report["max_epochs"] is None else count_text(report["epochs_spent"], "epoch") + ", "
-    why = {"budget": "the budget is spent", None: "not ended yet"}.get(
+    why = report["nothing_left"] or {"budget": "the budget is spent", None: "not ended yet"}.get(
         report["stopped_because"], report["stopped_because"]
     )
     more = f"{epochs}{seconds_text(report['cost_seconds'])} of trials; {why}"
@@ -152,13 +152,17 @@ def _again(report: Mapping[str, Any]) -> Markup:
     elif report["best"]:
         parts.append(tag("pre", f"config = {_python(report['best']['config'])}"))
     if report["command"]:
-        parts.append(tag("pre", " ".join(shlex.quote(word) for word in report["command"])))
+        parts.append(tag("pre", " ".join(shlex.quote(word) for word in report["command"]), class_="wrap"))
         if report["space"] is not None:
             text = Space.from_json(report["space"]).to_yaml()
-            parts.append(tag("details", tag("summary", "space.yaml"), tag("pre", text)))
-        parts.append(tag("pre", f"thrifty resume {shlex.quote(report['folder'])} --minutes 10"))
-    lead = "The best configuration, the search from its beginning (the same seed), and how to go on with it."
-    return section("again", "How to use it and go on", *parts, lead=lead)
+            parts.append(tag("details", tag("summary", "the space, as it was read"), tag("pre", text)))
+    lead = "The best configuration, and the search from its beginning (the same seed)"
+    if report["nothing_left"] is not None:
+        return section("again", "How to use it", *parts, lead=f"{lead}; {report['nothing_left']}.")
+    if report["command"]:
+        more = f"thrifty resume {shlex.quote(report['folder'])} --minutes 10"
+        parts.append(tag("pre", more, class_="wrap"))
+    return section("again", "How to use it and go on", *parts, lead=f"{lead}, and how to go on with it.")
 
 
 def _trials(report: Mapping[str, Any]) -> Markup | None:

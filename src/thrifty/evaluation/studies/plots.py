@@ -9,6 +9,7 @@ from typing import Any
 from thrifty.core.space import Choice, Domain, Float, Space
 from thrifty.evaluation.sections import charts
 from thrifty.evaluation.sections.markup import Child, Markup, section, table, tag
+from thrifty.evaluation.studies.spans import Span
 from thrifty.evaluation.words import metric_title, number_text, seconds_text
 
 MOST_LINES = 200
@@ -33,21 +34,23 @@ def bought(report: Mapping[str, Any]) -> Markup | None:
     key = "spent" if with_epochs else "seconds"
     until = max(report["epochs_spent"] if with_epochs else report["spent_seconds"], steps[-1][key], 1e-3)
     shown = [step["value"] for step in steps]
-    low, high = _near(shown, shown, report)
+    span = Span.of(shown, shown[:1], report["direction"])  # from the first step on, all are seen
 
     def marks(x: charts.Scale, y: charts.Scale) -> list[Child]:
-        points = [(x(s[key]), y(min(max(s["value"], low), high))) for s in steps]
+        points = [(x(s[key]), y(span.at(s["value"]))) for s in steps]
         drawn: list[Child] = [charts.steps([*points, (x(until), points[-1][1])], "curve")]
         for step, (a, b) in zip(steps, points):
             title = f"trial {step['trial']}: {number_text(step['value'])} after {_spent(step, with_epochs)}"
             drawn.append(charts.dot(a, b, 4.5, "mark", title))
         return drawn
 
-    label = f"best {metric_title(report['metric'])} so far"
+    label = span.named(f"best {metric_title(report['metric'])} so far")
     x_label = "epochs of all trials" if with_epochs else "time since the start"
     ticks = None if with_epochs else charts.time_ticks(until)
-    y_range = charts.padded([low, high])
-    plot = charts.chart("best value against cost", (0.0, until), y_range, marks, x_label, label, ticks)
+    y_range, y_ticks = charts.padded([span.low, span.high]), span.ticks() if span.log else None
+    plot = charts.chart(
+        "best value against cost", (0.0, until), y_range, marks, x_label, label, ticks, y_ticks=y_ticks
+    )  # fmt: skip
     last = steps[-1]
     lead = f"The last of {len(steps)} steps came after {_spent(last, with_epochs)}, by trial {last['trial']}."
     return section("bought", "What the cost bought", plot, lead=lead)
@@ -56,18 +59,6 @@ def bought(report: Mapping[str, Any]) -> Markup | None:
 def _spent(step: Mapping[str, Any], with_epochs: bool) -> str:
     seconds = seconds_text(step["seconds"])
     return f"{step['spent']:,} epochs ({seconds})" if with_epochs else seconds
-
-
-def _near(values: Sequence[float], ends: Sequence[float], report: Mapping[str, Any]) -> tuple[float, float]:
-    """The range of values without the worst that would flatten the rest: at most six times from best to median."""
-    sign = 1 if report["direction"] == "minimize" else -1
-    ordered = sorted(sign * v for v in ends)
-    best = min(ordered[0], min(sign * v for v in values))
-    spread = ordered[len(ordered) // 2] - best
-    worst = max(sign * v for v in values)
-    edge = min(worst, best + 6 * spread) if spread > 0 else worst
-    low, high = sorted((sign * best, sign * edge))
-    return low, high
 
 
 def front(report: Mapping[str, Any]) -> Markup | None:
@@ -84,10 +75,11 @@ def front(report: Mapping[str, Any]) -> Markup | None:
         charts.padded(_near_of([told[n] for told in shown], [p["metrics"][n] for p in report["front"]], way))
         for n, way in ((first, report["directions"][0]), (second, report["directions"][1]))
     )
+    edges = {first: x_range, second: y_range}
 
     def marks(x: charts.Scale, y: charts.Scale) -> list[Child]:
         def at(told: Mapping[str, float]) -> tuple[float, float]:
-            inside = [min(max(told[n], low), high) for n, (low, high) in ((first, x_range), (second, y_range))]
+            inside = [min(max(told[n], low), high) for n, (low, high) in edges.items()]
             return x(inside[0]), y(inside[1])
 
         def title(trial: int, told: Mapping[str, float]) -> str:
@@ -112,6 +104,8 @@ def front(report: Mapping[str, Any]) -> Markup | None:
     lead = f"{len(report['front'])} points that no other beats in every metric (filled); hollow: the other trials."
     if report["limits"]:
         lead += f" They keep {', '.join(report['limits'])}."
+    if any(not low <= t["metrics"][n] <= high for t in others for n, (low, high) in edges.items()):
+        lead += " What lies beyond an axis is drawn at its end."
     if len(report["front"]) > MOST_FRONT:
         lead += f" The table has the first {MOST_FRONT}; all are in report.json."
     return section("front", "The front", plot, table(head, rows, numeric=range(len(head))), lead=lead)
@@ -132,19 +126,20 @@ def curves(report: Mapping[str, Any]) -> Markup | None:
     if report["max_epochs"] is None or not trials:
         return None
     shown = trials[:MOST_LINES]
-    low, high = _near([v for t in shown for v in t["values"] if v is not None], [t["value"] for t in shown], report)
+    told = [v for t in shown for v in t["values"] if v is not None]
+    span = Span.of(told, [t["value"] for t in shown], report["direction"])
 
     def marks(x: charts.Scale, y: charts.Scale) -> list[Child]:
         lines: list[Child] = []
         for k, t in reversed(list(enumerate(shown))):
             known = [(e, v) for e, v in enumerate(t["values"], 1) if v is not None]
-            places = [(x(e), y(min(max(v, low), high))) for e, v in known]
+            places = [(x(e), y(span.at(v))) for e, v in known]
             lines.append(charts.path(places, f"thin s{k}" if k < MOST_COLOURED else "faded"))
         return lines
 
     plot = charts.chart(
-        "learning curves", (1.0, float(report["max_epochs"])), charts.padded([low, high]), marks, "epoch",
-        metric_title(report["metric"]),
+        "learning curves", (1.0, float(report["max_epochs"])), charts.padded([span.low, span.high]), marks, "epoch",
+        span.named(metric_title(report["metric"])), y_ticks=span.ticks() if span.log else None,
     )  # fmt: skip
     entries = [
         tag("li", tag("i", class_=f"f{k}"), f"trial {t['trial']}: {number_text(t['value'])}")
@@ -153,8 +148,7 @@ def curves(report: Mapping[str, Any]) -> Markup | None:
     lead = f"{len(shown)} trials that had two epochs or more, the best {len(entries)} coloured."
     if len(trials) > len(shown):
         lead = f"The best {len(shown)} of {len(trials)} trials that had two epochs or more; {len(entries)} coloured."
-    lead += " What lies beyond the edge is drawn on it."
-    return section("curves", "Learning curves", plot, tag("ul", entries, class_="legend"), lead=lead)
+    return section("curves", "Learning curves", plot, tag("ul", entries, class_="legend"), lead=lead + span.note)
 
 
 def parallel(report: Mapping[str, Any]) -> Markup | None:
@@ -172,36 +166,47 @@ def parallel(report: Mapping[str, Any]) -> Markup | None:
     height = row * (len(names) + 1) + 6
     parts: list[Child] = [tag("title", "parallel coordinates")]
     values = [t["value"] for t in trials]
-    low, high = _near(values, values, report)
-
-    def of_value(value: float) -> float:
-        return left + width * ((min(max(value, low), high) - low) / ((high - low) or 1.0))
-
+    span = Span.of(values, values, report["direction"])
     for k, t in reversed(list(enumerate(trials))):
         places = [
             (left + width * _place(space[n], t["config"].get(n)), 30 + row * i)
             for i, n in enumerate(names)
-        ] + [(of_value(t["value"]), 30 + row * len(names))]  # fmt: skip
+        ] + [(left + width * span.share(t["value"]), 30 + row * len(names))]  # fmt: skip
         share = (1 - k / len(trials)) ** 2
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
         text = f"trial {t['trial']}: {number_text(t['value'])}"
         parts.append(tag("polyline", tag("title", text), points=points, class_="par", style=f"--s:{share:.2f}"))
     for i, name in enumerate(names):
         parts += _axis(name, space[name], 30 + row * i, left, width, any(name not in t["config"] for t in trials))
-    y = 30 + row * len(names)
-    parts += [
-        charts.line(left, y, left + width, y, "axis"),
-        charts.label(left, y - 8, metric_title(report["metric"]), "start", "tick halo name"),
-    ]
-    ends = (("start", left, low), ("end", left + width, high))
-    parts += [charts.label(a, y + 15, number_text(v), anchor, "tick halo") for anchor, a, v in ends]
+    parts += _value_axis(span, metric_title(report["metric"]), 30 + row * len(names), left, width)
     svg = tag(
         "svg", *parts, viewBox=f"0 0 {charts.WIDTH:g} {height:g}", role="img", aria_label="parallel coordinates"
     )  # fmt: skip
     caption = tag("figcaption", "strong: the best trials; pale: the worst. Read from top to bottom.")
     lead = "Each line is a trial, through its parameters down to its value"
     lead += "; a trial without a parameter passes through none." if space.conditional else "."
+    lead += span.note
     return section("parameters", "Which values went well", tag("figure", caption, svg, class_="chart"), lead=lead)
+
+
+def _value_axis(span: Span, name: str, y: float, left: float, width: float) -> list[Child]:
+    """The metric's axis, its ends below; an end that worse values are drawn at says so."""
+    parts: list[Child] = [
+        charts.line(left, y, left + width, y, "axis"),
+        charts.label(left, y - 8, span.named(name), "start", "tick halo name"),
+    ]
+    for anchor, share, scaled, words in (("start", 0.0, span.low, "or less"), ("end", 1.0, span.high, "or more")):
+        value = 10**scaled if span.log else scaled
+        text = f"{span.edge_text} {words}" if value == span.edge else number_text(value)
+        parts.append(charts.label(left + width * share, y + 15, text, anchor, "tick halo"))
+    if span.log:
+        for scaled, text in span.ticks():
+            share = (scaled - span.low) / (span.high - span.low)
+            x = left + width * share
+            parts.append(charts.line(x, y - 3, x, y + 3, "axis"))
+            if 0.2 < share < 0.8:
+                parts.append(charts.label(x, y + 15, text, "middle", "tick halo"))
+    return parts
 
 
 def _place(domain: Domain, value: Any) -> float:
@@ -277,18 +282,22 @@ def beliefs(report: Mapping[str, Any]) -> Markup | None:
     sign = 1 if report["direction"] == "minimize" else -1
     told = sorted(told, key=lambda b: sign * b["came"])
     inside = sum(b["low"] <= b["came"] <= b["high"] for b in told)
-    low, high = _near([v for b in told for v in (b["low"], b["high"], b["came"])], [b["came"] for b in told], report)
+    span = Span.of(
+        [v for b in told for v in (b["low"], b["mean"], b["high"], b["came"])], [b["came"] for b in told],
+        report["direction"],
+    )  # fmt: skip
     height = 30.0 + 17.0 * len(told) + 34
     left, width = 62.0, charts.WIDTH - 62.0 - 14.0
 
     def x(value: float) -> float:
-        return left + width * (min(max(value, low), high) - low) / ((high - low) or 1.0)
+        return left + width * span.share(value)
 
     parts: list[Child] = [tag("title", "predicted and reached values")]
-    for value in charts.ticks(low, high):
+    for scaled, text in span.ticks():
+        place = left + width * (scaled - span.low) / ((span.high - span.low) or 1.0)
         parts += [
-            charts.line(x(value), 10, x(value), height - 36, "grid"),
-            charts.label(x(value), height - 20, charts.tick_text(value), "middle"),
+            charts.line(place, 10, place, height - 36, "grid"),
+            charts.label(place, height - 20, text, "middle"),
         ]
     for k, b in enumerate(told):
         y = 20 + 17.0 * k
@@ -302,12 +311,16 @@ def beliefs(report: Mapping[str, Any]) -> Markup | None:
             charts.line(x(b["mean"]), y - 5, x(b["mean"]), y + 5, "axis"),
             charts.dot(x(b["came"]), y, 4, "came", text),
         ]
-    parts.append(charts.label(left + width / 2, height - 3, metric_title(report["metric"]), "middle", "name"))
+        if span.beyond(b["came"]):
+            side, anchor = (-8, "end") if span.share(b["came"]) > 0.5 else (8, "start")
+            parts.append(charts.label(x(b["came"]) + side, y + 4, number_text(b["came"]), anchor, "tick halo"))
+    name = span.named(metric_title(report["metric"]))
+    parts.append(charts.label(left + width / 2, height - 3, name, "middle", "name"))
     svg = tag("svg", *parts, viewBox=f"0 0 {charts.WIDTH:g} {height:g}", role="img", aria_label="beliefs")
     known = "without its own value" if report["max_epochs"] is None else "from its first epochs"
     caption = tag("figcaption", "band: 90 % interval, stroke: prediction, dot: what came")
     lead = (
         f"What the model of the search predicts for a trial {known} and all other trials, worked out at the end of the "
-        f"search: {inside} of {len(told)} came within the 90 % interval."
+        f"search: {inside} of {len(told)} came within the 90 % interval.{span.note}"
     )
     return section("beliefs", "What the tuner believed", tag("figure", caption, svg, class_="chart"), lead=lead)

@@ -13,6 +13,7 @@ from typing import Any
 from thrifty.core.events import Event
 from thrifty.core.version import VERSION
 from thrifty.execution.resources import machine
+from thrifty.tuning.ended import nothing_left
 from thrifty.tuning.policies.racing import Racing
 from thrifty.tuning.policy import Policy
 from thrifty.tuning.scalarisation import Scalarised
@@ -57,6 +58,7 @@ def build(study: Study, folder: Path, command: Sequence[str] = ()) -> dict[str, 
         "spent_seconds": spent,
         "cost_seconds": round(sum(t.cost_seconds for t in study.trials), 3),
         "stopped_because": stopped,
+        "nothing_left": nothing_left(study),
         "steps": _steps(study),
         "importance": None if importance is None else _importance(importance),
         "beliefs": _beliefs(study),

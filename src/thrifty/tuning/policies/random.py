@@ -11,6 +11,7 @@ from thrifty.core.budget import Clock
 from thrifty.core.errors import UsageError
 from thrifty.core.seeds import generator
 from thrifty.core.space import Space
+from thrifty.tuning.ended import MOST_LISTED, tried_text
 from thrifty.tuning.policy import Decision, Purchase, Stop, Wait
 from thrifty.tuning.trial import State
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from thrifty.tuning.study import Study
 
 TRIES = 64
-MOST_LISTED = 100_000
 MOST_DRAWS = 10_000  # for one configuration that meets the constraints
 
 
@@ -45,7 +45,7 @@ class Straight:
         config = self._source.draw(study)
         if config is not None:
             return Purchase(config=config, until=study.max_epochs, why=self._source.name)
-        return used_up(study)
+        return used_up(study, "grid" if self._source.name == "grid" else "space")
 
 
 class Random(Straight):
@@ -55,9 +55,9 @@ class Random(Straight):
         super().__init__(Fresh())
 
 
-def used_up(study: Study) -> Decision:
+def used_up(study: Study, where: str = "space") -> Decision:
     """What to say when no new configuration is left."""
-    why = f"all {study.num_trials} configurations of the space have been tried"
+    why = tried_text(study.num_trials, where)
     return Wait(why) if study.running else Stop(why)
 
 
