@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import thrifty
+from thrifty.core.errors import StoreError
 from thrifty.tuning import kept
 from thrifty.tuning.kept import start
 from thrifty.tuning.trial import State
@@ -288,3 +289,13 @@ def test_what_is_left_of_further_minutes_is_there_for_the_next_sitting(tmp_path,
         (tmp_path / "events.jsonl").write_text(json.dumps(event) + "\n")
         kept.resume(tmp_path, minutes=minutes, watch=print)
     assert [60 * minutes for minutes in given] == pytest.approx([10, 120, 90])
+
+
+def test_a_search_whose_study_is_gone_is_not_begun_again(tmp_path):
+    asked = {"format": 1, "objective": "x.py:f", "space": {}, "options": {"minutes": 1.0}}
+    (tmp_path / "request.json").write_text(json.dumps(asked))
+    event = {"seq": 1, "time_seconds": 1.0, "kind": "trial_started", "trial": 0}
+    (tmp_path / "events.jsonl").write_text(json.dumps(event) + "\n")
+    with pytest.raises(StoreError, match=r"study.sqlite3 is missing.*put it back"):
+        kept.resume(tmp_path, minutes=2.0, watch=print)
+    assert json.loads((tmp_path / "request.json").read_text()) == asked

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from thrifty.core.errors import StoreError, UsageError
+from thrifty.core.events import tells_of_trials
 from thrifty.core.files import read_json, write_json
 
 FORMAT = 1
@@ -58,6 +59,10 @@ class RunDirectory:
         return self.path / "events.jsonl"
 
     @property
+    def study(self) -> Path:
+        return self.path / "study.sqlite3"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 
@@ -82,6 +87,18 @@ class RunDirectory:
             except OSError:
                 pass  # a file system without locks: the study's lease is what is left
             yield
+
+    def check_study(self, *, empty: bool = False) -> None:
+        """Raises StoreError where there were trials, and the database that keeps them is missing or empty.
+
+        empty: whether it is known to hold no table, though it has some bytes.
+        """
+        exists = self.study.exists()
+        if (not exists or empty or not self.study.stat().st_size) and tells_of_trials(self.events):
+            raise StoreError(
+                f"{self.study} is {'empty' if exists else 'missing'}, though {self.events.name} tells of trials that "
+                "it kept: put it back, or start anew in another folder with --out"
+            )
 
     def ask_again(self, request: Mapping[str, Any]) -> None:
         """Writes anew what is asked; the file's time stays, which is when the run began."""

@@ -53,6 +53,7 @@ def start(
 def resume(path: Path, *, minutes: float | None, watch: Watch, started: float | None = None) -> Kept:
     """Goes on with the search at `path`: with what was left of its budget, or for `minutes` more."""
     directory, asked = run_directory.open_run(path)
+    directory.check_study()
     options = dict(asked["options"])
     spent = last_seconds(directory.events) / 60
     if minutes is not None:
