@@ -1,6 +1,7 @@
 """`thrifty.tune`: functions and generators in processes, what failed, what is kept, and going on after a kill."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -149,7 +150,10 @@ def test_a_folder_is_gone_on_with_and_decides_as_if_it_had_not_ended(file, tmp_p
     ("objective", "options", "said"),
     [
         ("square", {}, "minutes=, trials= or epochs="),
-        ("square", {"trials": 0}, "positive"),
+        ("square", {"trials": 0}, "trials is 0; it must be a whole number of at least 1"),
+        ("square", {"trials": 2, "trial_seconds": -5}, "trial_seconds is -5; it must be a positive number"),
+        ("square", {"trials": 2, "trial_memory_mb": math.nan}, "trial_memory_mb is nan"),
+        ("square", {"minutes": math.inf}, "minutes is inf"),
         ("square", {"trials": 2, "max_epochs": 3}, "gives one value"),
         ("curve", {"trials": 2}, "max_epochs="),
         ("nothing", {"trials": 2}, "no function 'nothing'"),
@@ -160,6 +164,15 @@ def test_a_folder_is_gone_on_with_and_decides_as_if_it_had_not_ended(file, tmp_p
 def test_wrong_use_is_said(file, objective, options, said):
     with pytest.raises(thrifty.UsageError, match=said):
         thrifty.tune(f"{file}:{objective}", SPACE, **options)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, 0.0, 1e300])
+@pytest.mark.parametrize("name", ["minutes", "trial_seconds", "trial_memory_mb"])
+def test_an_amount_that_cannot_be_is_refused_before_anything_is_written(space_file, tmp_path, name, value):
+    options = {"trials": 2, "metric": "loss", name: value}
+    with pytest.raises(thrifty.UsageError, match=f"^--{name.replace('_', '-')} is "):
+        start("x.py:f", space_file, options, out=tmp_path / "run", watch=print, started=time.time())
+    assert not (tmp_path / "run").exists()
 
 
 def test_wrong_use_that_is_found_late_leaves_what_was_told(file, space_file, tmp_path):

@@ -21,7 +21,7 @@ from typing import Any
 
 from thrifty.core.errors import StoreError, UsageError
 from thrifty.core.events import tells_of_trials
-from thrifty.core.files import read_json, write_json
+from thrifty.core.files import read_json, write_json, write_json_once
 
 FORMAT = 1
 
@@ -122,8 +122,7 @@ def create(out: Path | None, name: str, request: dict[str, Any]) -> RunDirectory
     try:
         path = _claim(out) if out is not None else _next(Path("runs"), name)
         directory = RunDirectory(path.resolve())
-        directory.request.touch(exist_ok=False)  # of two that were started at once, one
-        write_json(directory.request, {"format": FORMAT, **request})
+        write_json_once(directory.request, {"format": FORMAT, **request})  # of two that were started at once, one
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise
