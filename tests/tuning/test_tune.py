@@ -1,8 +1,10 @@
 """`thrifty.tune`: functions and generators in processes, what failed, what is kept, and going on after a kill."""
 
+import functools
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import thrifty
 from thrifty.core.errors import StoreError
 from thrifty.tuning import kept
 from thrifty.tuning.kept import start
+from thrifty.tuning.objective import check_signature
 from thrifty.tuning.trial import State
 
 SPACE = {"x": thrifty.Float(0.0, 1.0)}
@@ -201,6 +204,46 @@ def test_objectives_that_cannot_be_used_are_said(tmp_path):
         thrifty.tune(f"{tmp_path}/wrong.py:f", SPACE, trials=2)
     with pytest.raises(thrifty.UsageError, match="it must be a function"):
         thrifty.tune(3, SPACE, trials=2)
+
+
+def _takes_nothing():
+    return 1.0
+
+
+def _takes_another_by_name(config, *, width):
+    return 1.0
+
+
+def _takes_no_checkpoint(config):
+    yield 1.0
+
+
+def _takes_three(config, checkpoint, width):
+    yield 1.0
+
+
+@pytest.mark.parametrize(
+    ("objective", "needed"),
+    [
+        (_takes_nothing, "(config):"),
+        (_takes_another_by_name, "(config):"),
+        (_takes_no_checkpoint, "(config, checkpoint):"),
+        (_takes_three, "(config, checkpoint):"),
+    ],
+)
+def test_an_objective_that_cannot_be_called_is_refused_with_the_signature_that_is_needed(objective, needed):
+    options = {"max_epochs": 2} if "checkpoint" in needed else {}
+    with pytest.raises(thrifty.UsageError, match=re.escape(f"write it as `def {objective.__name__}{needed}`")):
+        thrifty.tune(objective, SPACE, trials=2, **options)
+
+
+def test_objectives_may_take_more_than_they_are_given():
+    for objective in (lambda config, width=3: 0, lambda *given, **named: 0, functools.partial(max, 3)):
+        check_signature(objective, 1)
+    for repeats in (1, 2):
+        check_signature(lambda config, repeat: 0, repeats)
+        check_signature(lambda config, *, repeat: 0, repeats)
+        check_signature(lambda config, repeat=1: 0, repeats)
 
 
 def command(*words: str, place: Path, **environment: str) -> subprocess.Popen[str]:

@@ -20,7 +20,7 @@ from thrifty.execution.resources import usable_cores
 from thrifty.tuning.checkpoints import copy_of, remove_unneeded
 from thrifty.tuning.fidelity import Fidelity, hint, policy_with, with_total
 from thrifty.tuning.metric import positive, whole
-from thrifty.tuning.objective import Function, Objective, is_generator
+from thrifty.tuning.objective import Function, Objective, check_signature, is_generator
 from thrifty.tuning.policies.named import SAMPLERS, needs_checkpoints
 from thrifty.tuning.policy import Policy, Purchase
 from thrifty.tuning.search import search
@@ -142,6 +142,7 @@ def search_in_processes(
     )  # fmt: skip
     workers, repeats = int(workers), int(repeats)
     function = _function(objective)
+    check_signature(function, repeats)
     passes: Fidelity | None = None
     if fidelity is not None:
         passes, space = _one_pass(fidelity, Space.of(space), function, policy, max_epochs, epochs, repeats)
