@@ -186,6 +186,8 @@ class Space(Mapping[str, Domain]):
             raise UsageError(f"the space in {where} cannot be read: {error.strerror}") from error
         except (UnicodeDecodeError, yaml.YAMLError) as error:
             raise UsageError(f"the space in {where} cannot be read: {error}") from error
+        if value is None:
+            raise UsageError(f"the space in {where} is empty; give it parameters, such as x: {{low: 0.0, high: 1.0}}")
         return cls.from_json(value)
 
 
@@ -197,6 +199,8 @@ def _entry(name: Any, value: Any) -> Domain | When:
     try:
         return Choice(*value) if isinstance(value, (list, tuple)) else Choice(value)
     except UsageError as error:
+        if isinstance(value, (list, tuple)):
+            raise UsageError(f"parameter {name!r}: {error}") from error
         raise UsageError(
             f"parameter {name!r} is {value!r}, not a Float, Int, Choice, When or list of options"
         ) from error
