@@ -106,6 +106,7 @@ def test_a_recipe_that_is_no_mapping_is_a_usage_error(tmp_path):
         ({"folds": 2.5}, "--folds must be a whole number"),
         ({"metric": len}, "--metric must be text"),
         ({"seed": -1}, "--seed must be a whole number of at least 0"),
+        ({"threads": 100_000}, "--threads must be from 1 to 1024, not 100000"),
         ({"exclude": (1,)}, "--exclude must be names"),
         ({"recipe": [1]}, "--recipe must be a mapping"),
     ],
