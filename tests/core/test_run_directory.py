@@ -1,5 +1,6 @@
 """A run directory is claimed once, and leaves nothing when its run never began."""
 
+import datetime
 import math
 import os
 
@@ -87,9 +88,10 @@ def test_what_was_asked_is_written_whole_or_not_at_all(tmp_path, monkeypatch, li
 
     if not links:
         monkeypatch.setattr(os, "link", link)
-    with pytest.raises(ValueError, match="JSON"):
-        create(tmp_path / "run", "data", {"minutes": math.nan})
-    assert list((tmp_path / "run").iterdir()) == []
+    for value in (math.nan, datetime.date(2024, 1, 1)):
+        with pytest.raises(UsageError, match="cannot be kept"):
+            create(tmp_path / "run", "data", {"recipe": {"model": {"width": value}}})
+    assert not (tmp_path / "run").exists()
     directory = create(tmp_path / "run", "data", {"minutes": 1.0})
     assert list(directory.path.iterdir()) == [directory.request]
     monkeypatch.setattr(run_directory, "_claim", lambda path: path)

@@ -11,6 +11,7 @@ report.json, report.html, bad_rows.csv
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -117,12 +118,17 @@ class RunDirectory:
 def create(out: Path | None, name: str, request: dict[str, Any]) -> RunDirectory:
     """Makes the folder (`runs/NAME-N` without `out`) and writes what was asked into it.
 
-    Raises UsageError when the folder holds something already, or cannot be made.
+    Raises UsageError when the folder holds something already, or cannot be made, or what was asked is not JSON.
     """
+    asked = {"format": FORMAT, **request}
+    try:
+        json.dumps(asked, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"what is asked cannot be kept: {error}; give texts and finite numbers") from error
     try:
         path = _claim(out) if out is not None else _next(Path("runs"), name)
         directory = RunDirectory(path.resolve())
-        write_json_once(directory.request, {"format": FORMAT, **request})  # of two that were started at once, one
+        write_json_once(directory.request, asked)  # of two that were started at once, one
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise
