@@ -142,11 +142,11 @@ class DatabaseStore:
 
         Raises StoreError when the folder cannot be made, or has lost the study that was in it.
         """
-        RunDirectory(folder).check_study()
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            RunDirectory(folder).check_study()
         except OSError as error:
-            raise StoreError(f"the folder {folder} cannot be made: {error.strerror}") from error
+            raise StoreError(f"the folder {folder} cannot be made or read: {error.strerror}") from error
         return cls(f"sqlite:///{(folder / 'study.sqlite3').absolute()}", folder)
 
     def open(self, header: Mapping[str, Any]) -> Opened:
