@@ -88,7 +88,7 @@ def test_what_was_asked_is_written_whole_or_not_at_all(tmp_path, monkeypatch, li
 
     if not links:
         monkeypatch.setattr(os, "link", link)
-    for value in (math.nan, datetime.date(2024, 1, 1)):
+    for value in (math.nan, datetime.date(2024, 1, 1), "\udcff"):
         with pytest.raises(UsageError, match="cannot be kept"):
             create(tmp_path / "run", "data", {"recipe": {"model": {"width": value}}})
     assert not (tmp_path / "run").exists()

@@ -88,6 +88,8 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="cannot be made"):
         DatabaseStore.in_folder(tmp_path / "file" / "study")
+    with pytest.raises(StoreError, match="holds no study"):
+        read(tmp_path / "file" / "study")
 
 
 def test_a_full_disk_is_an_external_error_and_loses_nothing(tmp_path: Path) -> None:

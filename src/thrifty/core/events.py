@@ -68,7 +68,7 @@ def tells_of_trials(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return any(_trial_of(line) is not None for line in file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -122,7 +122,7 @@ def create(out: Path | None, name: str, request: dict[str, Any]) -> RunDirectory
     """
     asked = {"format": FORMAT, **request}
     try:
-        json.dumps(asked, allow_nan=False)
+        json.dumps(asked, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise UsageError(f"what is asked cannot be kept: {error}; give texts and finite numbers") from error
     try:
