@@ -106,6 +106,7 @@ def test_a_recipe_that_is_no_mapping_is_a_usage_error(tmp_path):
         ({"folds": 2.5}, "--folds must be a whole number"),
         ({"metric": len}, "--metric must be text"),
         ({"seed": -1}, "--seed must be a whole number of at least 0"),
+        ({"threads": 100_000}, "--threads must be from 1 to 1024, not 100000"),
         ({"exclude": (1,)}, "--exclude must be names"),
         ({"recipe": [1]}, "--recipe must be a mapping"),
     ],
@@ -146,3 +147,10 @@ def test_a_backbone_is_a_folder_in_full_or_a_name_as_it_stands(tmp_path, monkeyp
     }
     with pytest.raises(UsageError, match=r"backbone\.image and backbone\.audio"):
         parse_settings(["backbone.video=mine"])
+
+
+def test_a_run_whose_study_is_gone_is_not_begun_again(tmp_path):
+    (tmp_path / "request.json").write_text('{"format": 1, "command": "run", "data": "x"}')
+    (tmp_path / "events.jsonl").write_text('{"seq": 1, "time_seconds": 1.0, "kind": "trial_started", "trial": 0}\n')
+    with pytest.raises(StoreError, match=r"study\.sqlite3 is missing.*put it back"):
+        thrifty.resume(tmp_path)

@@ -112,6 +112,15 @@ def test_a_stream_that_the_shell_closed_changes_no_exit_code(data, closed):
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_output_that_cannot_be_written_is_named(data):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "thrifty", "inspect", "rows.csv", "--target", "label"]
+        done = subprocess.run(command, cwd=data, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("thrifty: the output or a file: No space left on device")
+
+
 def test_json_is_alone_on_stdout_though_the_objective_prints(tmp_path):
     (tmp_path / "objective.py").write_text("print('hello')\ndef loss(config):\n    return config['x'] ** 2\n")
     (tmp_path / "space.yaml").write_text("x: {low: -1.0, high: 1.0}\n")

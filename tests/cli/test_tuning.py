@@ -1,12 +1,16 @@
 """The live table of `thrifty tune`."""
 
 import io
+import json
 
+import pytest
+import typer
 from rich.console import Console
 
 import thrifty
-from thrifty.cli.tuning import TuneProgress, _print, _schedule, _table_of
+from thrifty.cli.tuning import TuneProgress, _print, _schedule, _table_of, finish
 from thrifty.core.run_directory import RunDirectory
+from thrifty.tuning.kept import Kept
 from thrifty.tuning.trial import Parent
 
 
@@ -64,3 +68,17 @@ def test_each_run_has_its_line_and_the_summary_counts_runs(monkeypatch, tmp_path
     assert lines == ["0: 3 (n=1)  best so far", "1: 4 (n=1)", "0: 2.5 (n=2)  best so far"]
     _print(RunDirectory(tmp_path), study, [study.trial(first)], [])
     assert "2 trials, 3 runs: 2 may be run again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_json_of_a_search_without_a_value_says_why_on_stderr(tmp_path, capsys, failed):
+    (tmp_path / "request.json").write_text('{"format": 1, "command": "tune", "objective": "x.py:f", "options": {}}')
+    with thrifty.Study({"rate": thrifty.Float(0, 1)}, folder=tmp_path) as study:
+        if failed:
+            study.tell(study.ask().trial, failed="ValueError: too cold")
+        with pytest.raises(typer.Exit) as ended:
+            finish(Kept(RunDirectory(tmp_path), study), as_json=True)
+    said = capsys.readouterr()
+    assert ended.value.exit_code == 1
+    assert json.loads(said.out)["best"] is None
+    assert said.err.startswith("thrifty: no trial gave a value" + (": ValueError: too cold\n" if failed else "\n"))

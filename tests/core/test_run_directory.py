@@ -1,5 +1,9 @@
 """A run directory is claimed once, and leaves nothing when its run never began."""
 
+import datetime
+import math
+import os
+
 import pytest
 
 from thrifty.core import run_directory
@@ -75,3 +79,23 @@ def test_what_a_killed_process_was_writing_is_swept_away(tmp_path):
         (tmp_path / name / "file").touch()
     directory.sweep()
     assert {str(file.parent.relative_to(tmp_path)) for file in tmp_path.rglob("file")} == set(kept)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_was_asked_is_written_whole_or_not_at_all(tmp_path, monkeypatch, links):
+    def link(*paths):
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr(os, "link", link)
+    for value in (math.nan, datetime.date(2024, 1, 1), "\udcff"):
+        with pytest.raises(UsageError, match="cannot be kept"):
+            create(tmp_path / "run", "data", {"recipe": {"model": {"width": value}}})
+    assert not (tmp_path / "run").exists()
+    directory = create(tmp_path / "run", "data", {"minutes": 1.0})
+    assert list(directory.path.iterdir()) == [directory.request]
+    monkeypatch.setattr(run_directory, "_claim", lambda path: path)
+    with pytest.raises(UsageError, match="name another with --out"):
+        create(directory.path, "data", {"minutes": 2.0})
+    assert run_directory.open_run(directory.path)[1]["minutes"] == 1.0
+    assert list(directory.path.iterdir()) == [directory.request]

@@ -236,3 +236,23 @@ def test_a_file_may_leave_types_out() -> None:
 def test_a_space_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"the space in .*none\.yaml cannot be read: No such file or directory"):
         Space.from_yaml(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the space in the YAML text is empty"),
+        ("x: []", "parameter 'x': Choice has an empty list of options"),
+        ("x: {options: []}", "parameter 'x': Choice has an empty list of options"),
+        ("x: [1, 1, 1]", "parameter 'x': Choice has the option 1 twice; options must differ"),
+        ("x: [2024-01-01, 2024-02-02]", "parameter 'x': .* as a text it is written '2024-01-01', in quotes"),
+        ("x: 2024-01-01", "parameter 'x' is .*not a Float, Int, Choice, When or list of options"),
+        ("x: {low: 0.0, high: 1.0, step: 3}", "parameter 'x': float has no key 'step'; its keys are low, high, log"),
+        ("x: {options: [1, 2], chances: [0.5]}", "'x': choice has no key 'chances'; its keys are options, ordered"),
+        ("x: {type: int, low: 1}", "parameter 'x': int needs the key 'high'"),
+        ("x: {type: [int], low: 1}", "a domain's type is"),
+    ],
+)
+def test_what_is_wrong_in_a_space_file_is_said_with_its_parameter(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Space.from_yaml(text)

@@ -271,6 +271,17 @@ def test_too_many_bad_rows_stop_and_the_share_can_be_set(go: Callable[..., Prepa
     assert len(go(root / "t.csv", max_bad_share=0.2).findings.bad_rows) == 10
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+def test_bad_rows_are_named_before_the_target_of_the_rest_is_judged(
+    go: Callable[..., Prepared], write: Write, name: str
+):
+    lines = [f"{i},\xe9,{'ab'[i % 2]}\n".encode("utf-8" if i % 2 else "latin-1") for i in range(60)]
+    objects = [f'{{"n": {i}, "label": "b"}}\n'.encode() if i % 2 else b"[1, 2]\n" for i in range(60)]
+    root = write({"t.csv": b"n,m,label\n" + b"".join(lines), "t.jsonl": b"".join(objects)})
+    with pytest.raises(DataError, match="30 of 60 rows of the train data cannot be used"):
+        go(root / name)
+
+
 def test_an_error_leaves_nothing_behind(rows: Rows, tmp_path: Path, write: Write):
     folder = tmp_path / "run"
     for source in (rows(3), write({"t.csv": as_csv(rows(60)) + b"1\n" * 50}) / "t.csv"):

@@ -79,7 +79,7 @@ def test_a_zip_of_any_of_these_is_read(name: str, write: Write, tmp_path: Path):
         ("a.csv", FILES["t.parquet"]), ("a.csv", FILES["t.jsonl"]), ("a.csv", b"<!DOCTYPE html><html></html>"),
         ("a.json", b"{1}"), ("a.dat", b"\x7fELF\0\0"), ("a.csv", b"a\0b"), ("a.parquet", b""), ("a.zip", b""),
         ("a.xlsx", b"PK\x03\x04123"), ("a.parquet", FILES["t.parquet"][:-9]),
-        ("a.csv.gz", gzip.compress(CSV, mtime=0)[:-9]),
+        ("a.csv.gz", gzip.compress(CSV, mtime=0)[:-9]), ("a.gz", b"notgzip"), ("a.gz", CSV),
     ],
 )  # fmt: skip
 def test_a_file_that_is_not_what_its_ending_says_is_an_error(name: str, content: bytes, write: Write, tmp_path: Path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import thrifty
 from thrifty.core.errors import ExternalError, StoreError, UsageError
 from thrifty.core.events import Event
 from thrifty.testing.stores import HEADER, StoreContract
@@ -52,14 +53,43 @@ def test_another_programs_database_and_a_file_that_is_none_are_refused(tmp_path:
     with pytest.raises(StoreError, match="another program's database"):
         DatabaseStore.in_folder(tmp_path).open(HEADER)
     (tmp_path / "study.sqlite3").write_bytes(b"no database at all" * 100)
-    with pytest.raises(StoreError, match="cannot be opened"):
+    with pytest.raises(StoreError, match=r"cannot be opened.*put back a copy"):
         DatabaseStore.in_folder(tmp_path).open(HEADER)
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "without a table"])
+def test_a_study_that_lost_its_database_is_refused_and_not_begun_again(tmp_path: Path, how: str) -> None:
+    with thrifty.Study({"x": thrifty.Float(0, 1)}, folder=tmp_path) as study:
+        study.tell(study.ask().trial, 1.0)
+    file = tmp_path / "study.sqlite3"
+    file.unlink()
+    if how != "missing":
+        file.touch()
+    if how == "without a table":
+        with sqlite3.connect(file) as db:
+            db.execute("PRAGMA journal_mode=WAL")
+        db.close()
+    for look in (
+        lambda: thrifty.Study({"x": thrifty.Float(0, 1)}, folder=tmp_path),
+        lambda: thrifty.Study.look(tmp_path),
+    ):
+        with pytest.raises(StoreError, match="missing.*put it back" if how == "missing" else "is empty"):
+            look()
+    assert how != "missing" or not file.exists()
+
+
+def test_an_empty_database_is_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "study.sqlite3").touch()
+    with pytest.raises(StoreError, match=r"study.sqlite3 is empty"):
+        thrifty.Study.look(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="cannot be made"):
         DatabaseStore.in_folder(tmp_path / "file" / "study")
+    with pytest.raises(StoreError, match="holds no study"):
+        read(tmp_path / "file" / "study")
 
 
 def test_a_full_disk_is_an_external_error_and_loses_nothing(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """`thrifty.tune`: functions and generators in processes, what failed, what is kept, and going on after a kill."""
 
+import functools
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,8 +15,10 @@ from pathlib import Path
 import pytest
 
 import thrifty
+from thrifty.core.errors import StoreError
 from thrifty.tuning import kept
 from thrifty.tuning.kept import start
+from thrifty.tuning.objective import check_signature
 from thrifty.tuning.trial import State
 
 SPACE = {"x": thrifty.Float(0.0, 1.0)}
@@ -148,7 +153,10 @@ def test_a_folder_is_gone_on_with_and_decides_as_if_it_had_not_ended(file, tmp_p
     ("objective", "options", "said"),
     [
         ("square", {}, "minutes=, trials= or epochs="),
-        ("square", {"trials": 0}, "positive"),
+        ("square", {"trials": 0}, "trials is 0; it must be a whole number of at least 1"),
+        ("square", {"trials": 2, "trial_seconds": -5}, "trial_seconds is -5; it must be a positive number"),
+        ("square", {"trials": 2, "trial_memory_mb": math.nan}, "trial_memory_mb is nan"),
+        ("square", {"minutes": math.inf}, "minutes is inf"),
         ("square", {"trials": 2, "max_epochs": 3}, "gives one value"),
         ("curve", {"trials": 2}, "max_epochs="),
         ("nothing", {"trials": 2}, "no function 'nothing'"),
@@ -159,6 +167,15 @@ def test_a_folder_is_gone_on_with_and_decides_as_if_it_had_not_ended(file, tmp_p
 def test_wrong_use_is_said(file, objective, options, said):
     with pytest.raises(thrifty.UsageError, match=said):
         thrifty.tune(f"{file}:{objective}", SPACE, **options)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, 0.0, 1e300])
+@pytest.mark.parametrize("name", ["minutes", "trial_seconds", "trial_memory_mb"])
+def test_an_amount_that_cannot_be_is_refused_before_anything_is_written(space_file, tmp_path, name, value):
+    options = {"trials": 2, "metric": "loss", name: value}
+    with pytest.raises(thrifty.UsageError, match=f"^--{name.replace('_', '-')} is "):
+        start("x.py:f", space_file, options, out=tmp_path / "run", watch=print, started=time.time())
+    assert not (tmp_path / "run").exists()
 
 
 def test_wrong_use_that_is_found_late_leaves_what_was_told(file, space_file, tmp_path):
@@ -187,6 +204,46 @@ def test_objectives_that_cannot_be_used_are_said(tmp_path):
         thrifty.tune(f"{tmp_path}/wrong.py:f", SPACE, trials=2)
     with pytest.raises(thrifty.UsageError, match="it must be a function"):
         thrifty.tune(3, SPACE, trials=2)
+
+
+def _takes_nothing():
+    return 1.0
+
+
+def _takes_another_by_name(config, *, width):
+    return 1.0
+
+
+def _takes_no_checkpoint(config):
+    yield 1.0
+
+
+def _takes_three(config, checkpoint, width):
+    yield 1.0
+
+
+@pytest.mark.parametrize(
+    ("objective", "needed"),
+    [
+        (_takes_nothing, "(config):"),
+        (_takes_another_by_name, "(config):"),
+        (_takes_no_checkpoint, "(config, checkpoint):"),
+        (_takes_three, "(config, checkpoint):"),
+    ],
+)
+def test_an_objective_that_cannot_be_called_is_refused_with_the_signature_that_is_needed(objective, needed):
+    options = {"max_epochs": 2} if "checkpoint" in needed else {}
+    with pytest.raises(thrifty.UsageError, match=re.escape(f"write it as `def {objective.__name__}{needed}`")):
+        thrifty.tune(objective, SPACE, trials=2, **options)
+
+
+def test_objectives_may_take_more_than_they_are_given():
+    for objective in (lambda config, width=3: 0, lambda *given, **named: 0, functools.partial(max, 3)):
+        check_signature(objective, 1)
+    for repeats in (1, 2):
+        check_signature(lambda config, repeat: 0, repeats)
+        check_signature(lambda config, *, repeat: 0, repeats)
+        check_signature(lambda config, repeat=1: 0, repeats)
 
 
 def command(*words: str, place: Path, **environment: str) -> subprocess.Popen[str]:
@@ -288,3 +345,13 @@ def test_what_is_left_of_further_minutes_is_there_for_the_next_sitting(tmp_path,
         (tmp_path / "events.jsonl").write_text(json.dumps(event) + "\n")
         kept.resume(tmp_path, minutes=minutes, watch=print)
     assert [60 * minutes for minutes in given] == pytest.approx([10, 120, 90])
+
+
+def test_a_search_whose_study_is_gone_is_not_begun_again(tmp_path):
+    asked = {"format": 1, "objective": "x.py:f", "space": {}, "options": {"minutes": 1.0}}
+    (tmp_path / "request.json").write_text(json.dumps(asked))
+    event = {"seq": 1, "time_seconds": 1.0, "kind": "trial_started", "trial": 0}
+    (tmp_path / "events.jsonl").write_text(json.dumps(event) + "\n")
+    with pytest.raises(StoreError, match=r"study.sqlite3 is missing.*put it back"):
+        kept.resume(tmp_path, minutes=2.0, watch=print)
+    assert json.loads((tmp_path / "request.json").read_text()) == asked

@@ -73,7 +73,7 @@ class Request:
         if self.seed < 0:
             raise UsageError(f"--seed must be a whole number of at least 0, not {self.seed!r}")
         if not 1 <= self.threads <= 1024:
-            raise UsageError(f"--threads must be at least 1, not {self.threads!r}")
+            raise UsageError(f"--threads must be from 1 to 1024, not {self.threads!r}")
         if self.device not in ("auto", "cpu"):
             raise UsageError(f"--device {self.device}: this version trains on the processor alone; use auto or cpu")
         if self.command not in ("run", "train"):

@@ -85,6 +85,7 @@ def resume(path: Path, *, minutes: float | None, watch: Any, started: float) -> 
         watch({"kind": "said", "text": f"{directory.path} is finished; give it more time with --minutes"})
         kept = all(limit["kept"] for limit in report["limits"].values())
         return Outcome(directory.path, report, 0 if kept else LIMITS_NOT_MET)
+    directory.check_study()
     budget = request.minutes * 60 - spent
     if minutes is not None:
         request, budget = replace(request, minutes=minutes), minutes * 60

@@ -377,7 +377,7 @@ def main() -> None:
         if error.errno not in KNOWN_ERRORS:
             raise
         code = UsageError.exit_code if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM) else 1
-        _end(f"{error.filename or 'a file'}: {error.strerror}", code)
+        _end(f"{error.filename or 'the output or a file'}: {error.strerror}", code)
     except MemoryError:
         _end("out of memory; give less data or a machine with more", 1)
 

@@ -161,6 +161,8 @@ def finish(found: Kept, *, as_json: bool) -> None:
                 "trials": [_plain(study, trial) for trial in study.trials],
             }
         )
+        if not ranked:
+            print(f"thrifty: {_without_value(study)}", file=sys.stderr, flush=True)
     else:
         _print(directory, study, ranked, report["lineage"])
     if not ranked and not found.exit_code:
@@ -193,11 +195,16 @@ def _print(directory: RunDirectory, study: Study, ranked: list[Trial], lineage: 
             console.print(Text("how the best was trained"))
             console.print(_schedule(lineage))
     else:
-        failed = next((t.why for t in study.trials if t.state is State.FAILED), "")
-        console.print(Text(f"no trial gave a value{': ' + failed if failed else ''}"))
+        console.print(Text(_without_value(study)))
     console.print(Text(f"study    {directory.path}\nreport   {directory.page}"))
     end = nothing_left(study)
     console.print(Text(end if end is not None else f"go on    thrifty resume {directory.path} --minutes 10"))
+
+
+def _without_value(study: Study) -> str:
+    """What is said of a search that found nothing."""
+    failed = next((trial.why for trial in study.trials if trial.state is State.FAILED), "")
+    return f"no trial gave a value{': ' + failed if failed else ''}"
 
 
 def _ranked(study: Study) -> list[Trial]:

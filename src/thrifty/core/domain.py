@@ -147,14 +147,16 @@ class Choice:
             raise UsageError(f"Choice takes its options one by one: Choice(*{options[0]!r})")
         plain = tuple(_plain(o) for o in options)
         if not plain:
-            raise UsageError("Choice needs at least one option")
+            raise UsageError("Choice has an empty list of options; give at least one")
         for i, option in enumerate(plain):
             if not isinstance(option, (str, int, float, bool, type(None))) or option != option:
-                raise UsageError(f"Choice's option {option!r} is not a JSON scalar (text, number, true, false, null)")
+                quotes = f"; as a text it is written '{option}', in quotes" if hasattr(option, "isoformat") else ""
+                said = f"Choice's option {option!r} is not a JSON scalar (text, number, true, false, null){quotes}"
+                raise UsageError(said)
             if isinstance(option, float) and not math.isfinite(option):
                 raise UsageError(f"Choice's option {option!r} is not finite")
             if any(_same(option, other) for other in plain[:i]):
-                raise UsageError(f"Choice has the option {option!r} twice")
+                raise UsageError(f"Choice has the option {option!r} twice; options must differ")
         given = None if weights is None else tuple(float(w) for w in weights)
         if given is not None and (len(given) != len(plain) or not all(0 < w < math.inf for w in given)):
             raise UsageError(f"Choice's weights must be {len(plain)} positive numbers, not {weights!r}")
@@ -243,10 +245,25 @@ def values_of(domain: Domain) -> Iterator[Any]:
         yield domain.low
 
 
+_KEYS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # those that a domain needs, and its further ones
+    "float": (("low", "high"), ("log", "belief")),
+    "int": (("low", "high"), ("log", "belief")),
+    "choice": (("options",), ("ordered", "weights")),
+}
+
+
 def domain_from_json(value: Mapping[str, Any]) -> Domain:
     """The domain that `to_json` wrote; without a type, low and high tell a float from an int, and options a choice."""
     given = {k: v for k, v in value.items() if k != "type"}
     kind = value.get("type") or _kind_of(value)
+    if isinstance(kind, str) and kind in _KEYS:
+        needed, further = _KEYS[kind]
+        for name in given:
+            if name not in (*needed, *further):
+                raise UsageError(f"{kind} has no key {name!r}; its keys are {', '.join((*needed, *further, 'when'))}")
+        for name in needed:
+            if name not in given:
+                raise UsageError(f"{kind} needs the key {name!r}")
     try:
         if kind in ("float", "int"):
             if given.get("belief") is not None:

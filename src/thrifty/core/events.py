@@ -63,6 +63,15 @@ def last_seconds(path: Path) -> float:
     return last
 
 
+def tells_of_trials(path: Path) -> bool:
+    """Whether an event in a log is about a trial."""
+    try:
+        with path.open("rb") as file:
+            return any(_trial_of(line) is not None for line in file)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 class EventLog:
     """Appends events to a file, one JSON object a line. What was not written (a full disk) is written the next time."""
 
@@ -121,6 +130,13 @@ def _seq_of(line: bytes) -> int | None:
         return None
     try:
         return int(json.loads(line)["seq"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _trial_of(line: bytes) -> int | None:
+    try:
+        return Event.from_json(json.loads(line)).trial
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -11,6 +11,7 @@ report.json, report.html, bad_rows.csv
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from thrifty.core.errors import StoreError, UsageError
-from thrifty.core.files import read_json, write_json
+from thrifty.core.events import tells_of_trials
+from thrifty.core.files import read_json, write_json, write_json_once
 
 FORMAT = 1
 
@@ -58,6 +60,10 @@ class RunDirectory:
         return self.path / "events.jsonl"
 
     @property
+    def study(self) -> Path:
+        return self.path / "study.sqlite3"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 
@@ -83,6 +89,18 @@ class RunDirectory:
                 pass  # a file system without locks: the study's lease is what is left
             yield
 
+    def check_study(self, *, empty: bool = False) -> None:
+        """Raises StoreError where there were trials, and the database that keeps them is missing or empty.
+
+        empty: whether it is known to hold no table, though it has some bytes.
+        """
+        exists = self.study.exists()
+        if (not exists or empty or not self.study.stat().st_size) and tells_of_trials(self.events):
+            raise StoreError(
+                f"{self.study} is {'empty' if exists else 'missing'}, though {self.events.name} tells of trials that "
+                "it kept: put it back, or start anew in another folder with --out"
+            )
+
     def ask_again(self, request: Mapping[str, Any]) -> None:
         """Writes anew what is asked; the file's time stays, which is when the run began."""
         status = self.request.stat()
@@ -100,13 +118,17 @@ class RunDirectory:
 def create(out: Path | None, name: str, request: dict[str, Any]) -> RunDirectory:
     """Makes the folder (`runs/NAME-N` without `out`) and writes what was asked into it.
 
-    Raises UsageError when the folder holds something already, or cannot be made.
+    Raises UsageError when the folder holds something already, or cannot be made, or what was asked is not JSON.
     """
+    asked = {"format": FORMAT, **request}
+    try:
+        json.dumps(asked, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"what is asked cannot be kept: {error}; give texts and finite numbers") from error
     try:
         path = _claim(out) if out is not None else _next(Path("runs"), name)
         directory = RunDirectory(path.resolve())
-        directory.request.touch(exist_ok=False)  # of two that were started at once, one
-        write_json(directory.request, {"format": FORMAT, **request})
+        write_json_once(directory.request, asked)  # of two that were started at once, one
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise

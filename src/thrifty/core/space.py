@@ -186,11 +186,14 @@ def read_yaml(source: str | Path) -> Any:
     where = str(source) if isinstance(source, Path) else "the YAML text"
     try:
         text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-        return yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except OSError as error:
         raise UsageError(f"the space in {where} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"the space in {where} cannot be read: {error}") from error
+    if value is None:
+        raise UsageError(f"the space in {where} is empty; give it parameters, such as x: {{low: 0.0, high: 1.0}}")
+    return value
 
 
 def _entry(name: Any, value: Any) -> Domain | When:
@@ -201,6 +204,8 @@ def _entry(name: Any, value: Any) -> Domain | When:
     try:
         return Choice(*value) if isinstance(value, (list, tuple)) else Choice(value)
     except UsageError as error:
+        if isinstance(value, (list, tuple)):
+            raise UsageError(f"parameter {name!r}: {error}") from error
         raise UsageError(
             f"parameter {name!r} is {value!r}, not a Float, Int, Choice, When or list of options"
         ) from error

@@ -132,6 +132,8 @@ class _Work:
     def run(self, source: Any, target: str | None, test: Any, validation: Any, bad_rows_file: Path) -> Prepared:
         reads = self._read_all(source, test, validation)
         target = _target_name(reads[0][1], target)
+        for part, found in reads:  # before the rows that are left are judged
+            check_share(found.bad_rows, len(found.table) + len(found.bad_rows), self.options.max_bad_share, part)
         reads[0] = ("train", self._labelled_parts(reads[0][1], target))
         self._note_renamed(reads, target)
         table, given, source_of = _joined(reads)

@@ -14,7 +14,16 @@ import numpy as np
 from thrifty.core.errors import DataError, UsageError
 from thrifty.data.column import MEDIA, Meaning
 from thrifty.data.formats import archive, folder
-from thrifty.data.formats.kind import described, head_of, medium_of_bytes, medium_of_name, mismatch, nearest, table_kind
+from thrifty.data.formats.kind import (
+    GZIP_ENDINGS,
+    described,
+    head_of,
+    medium_of_bytes,
+    medium_of_name,
+    mismatch,
+    nearest,
+    table_kind,
+)
 from thrifty.data.table import BadRow, Origins, Table, concatenated, file_names, plain
 
 PART_CODES = {"train": 0, "validation": 1, "test": 2}
@@ -229,6 +238,8 @@ def _guessed(path: Path, head: bytes) -> tuple[str, bool]:
     if head[:6] == b"ARROW1":
         return "arrow", False
     gzipped = head[:2] == b"\x1f\x8b"
+    if path.suffix.lower() in GZIP_ENDINGS and not gzipped:
+        raise mismatch(path, "a gzip file", head)
     body = archive.gunzip(path)[:4096] if gzipped else head
     if medium_of_bytes(body) or described(body) or (b"\0" in body and body[:2] not in (b"\xff\xfe", b"\xfe\xff")):
         if path.suffix.lower() in (".xlsx", ".xls", ".ods"):

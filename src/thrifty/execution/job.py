@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, Literal, Protocol
 
 from thrifty.core.errors import UsageError
+from thrifty.execution.words import plain_line
 
 LONGEST_MESSAGE = 500
 
@@ -163,7 +164,10 @@ def decode(line: bytes) -> dict[str, Any]:
 
 def one_line(error: BaseException) -> str:
     """ "ValueError: what it says (file.py:12)", shortened."""
-    text = " ".join(str(error).split())
+    try:
+        text = plain_line(str(error))
+    except Exception:  # noqa: BLE001  the user's own __str__ may raise anything
+        text = "its text cannot be made"
     text = text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""

@@ -1,8 +1,19 @@
 """How processes ended, in words."""
 
 import os
+import re
 import signal
+import unicodedata
 from typing import BinaryIO
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # of the direction of reading
+
+
+def plain_line(text: str) -> str:
+    """A text on one line, without what a terminal would obey and what cannot be encoded."""
+    line = " ".join(_ESCAPES.sub("", text).split())
+    return "".join(c for c in line if unicodedata.category(c) not in ("Cc", "Cs") and c not in _TURNS)
 
 
 def ending(code: int) -> str:
@@ -20,7 +31,7 @@ def quoted(log: BinaryIO, num_bytes: int = 1 << 15, num_characters: int = 400) -
     size = os.fstat(log.fileno()).st_size
     tail = os.pread(log.fileno(), num_bytes, max(0, size - num_bytes)).decode(errors="replace")
     _, fatal, after = tail.rpartition("Fatal Python error")
-    text = " | ".join(line.strip() for line in (fatal + after).splitlines() if line.strip())
+    text = " | ".join(filter(None, map(plain_line, (fatal + after).splitlines())))
     text = text[:num_characters] if fatal else text[-num_characters:]
     return f"; it printed last: {text}" if text else ""
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from thrifty.core.errors import ExternalError, MissingExtraError, StoreError, UsageError
 from thrifty.core.events import Event, json_text
+from thrifty.core.run_directory import RunDirectory
 from thrifty.tuning.store import FORMAT, Change, Opened, Owner, Snapshot, check_format, may_take_over
 from thrifty.tuning.trial import Parent, State, Trial
 
@@ -92,13 +93,17 @@ def read(folder: Path) -> Snapshot:
     Raises StoreError when there is none, or when it is of a newer version.
     """
     file = folder / "study.sqlite3"
+    RunDirectory(folder).check_study()
     if not file.is_file():
         raise StoreError(f"{folder} holds no study: there is no study.sqlite3 in it")
+    if not file.stat().st_size:
+        raise StoreError(f"{folder} holds no study: {file.name} is empty")
     engine = _engine_of(f"sqlite:///{file.absolute()}")
     try:
         with _translated(folder, opening=True), engine.connect() as connection, connection.begin():
-            if "study" not in sa.inspect(connection).get_table_names():
-                raise StoreError(f"{file} holds another program's database")
+            tables = sa.inspect(connection).get_table_names()
+            if "study" not in tables:
+                raise _not_a_study(file, tables)
             header = json.loads(connection.execute(sa.select(_study.c.header)).scalar_one())
             check_format(header, folder)
             rows = connection.execute(sa.select(_events).order_by(_events.c.seq)).all()
@@ -133,11 +138,15 @@ class DatabaseStore:
 
     @classmethod
     def in_folder(cls, folder: Path) -> DatabaseStore:
-        """The store of the study in `folder`, which is made when it is not there."""
+        """The store of the study in `folder`, which is made when it is not there.
+
+        Raises StoreError when the folder cannot be made, or has lost the study that was in it.
+        """
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            RunDirectory(folder).check_study()
         except OSError as error:
-            raise StoreError(f"the folder {folder} cannot be made: {error.strerror}") from error
+            raise StoreError(f"the folder {folder} cannot be made or read: {error.strerror}") from error
         return cls(f"sqlite:///{(folder / 'study.sqlite3').absolute()}", folder)
 
     def open(self, header: Mapping[str, Any]) -> Opened:
@@ -156,8 +165,10 @@ class DatabaseStore:
             stored = json.loads(connection.execute(sa.select(_study.c.header)).scalar_one())
             check_format(stored, self._where)
         elif tables:
-            raise StoreError(f"{self._where} holds another program's database (tables {', '.join(sorted(tables)[:5])})")
+            raise _not_a_study(self._where, tables)
         else:
+            if isinstance(self._where, Path):
+                RunDirectory(self._where).check_study(empty=True)
             _schema.create_all(connection)
             stored = {"format": FORMAT, **header}
             connection.execute(sa.insert(_study), {"id": 1, "header": json_text(stored)})
@@ -254,6 +265,12 @@ class DatabaseStore:
     def _check_lease(self, connection: sa.Connection) -> None:
         if connection.execute(self._renew, {"mine": self._attempt}).rowcount != 1:
             raise StoreError(f"another process or object has taken over the study in {self._where}; this one must stop")
+
+
+def _not_a_study(where: object, tables: Sequence[str]) -> StoreError:
+    if not tables:
+        return StoreError(f"{where} is empty: it holds no study")
+    return StoreError(f"{where} holds another program's database (tables {', '.join(sorted(tables)[:5])})")
 
 
 def _engine_of(url: str) -> sa.Engine:
@@ -355,5 +372,7 @@ def _translated(where: object, opening: bool = False) -> Iterator[None]:
         if "locked" in said:
             raise StoreError(f"the study in {where} is being written by another process; wait for it to end") from error
         if opening:
-            raise StoreError(f"the study in {where} cannot be opened: {said}") from error
+            damaged = "malformed" in said or "not a database" in said
+            todo = "; put back a copy of its study.sqlite3, or start anew in another folder with --out" * damaged
+            raise StoreError(f"the study in {where} cannot be opened: {said}{todo}") from error
         raise ExternalError(f"the study in {where} could not be written: {said}") from error

@@ -16,7 +16,7 @@ from thrifty.core.space import Space
 from thrifty.tuning.fidelity import policy_with
 from thrifty.tuning.space_file import read_space
 from thrifty.tuning.study import Study
-from thrifty.tuning.tune import Watch, search_in_processes
+from thrifty.tuning.tune import Watch, check_amounts, search_in_processes
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ def start(
 
     A search whose objective, space or options cannot be used leaves nothing behind, as long as no trial has a value.
     """
+    check_amounts(options, lambda name: f"--{name.replace('_', '-')}")
     path, _, name = objective.rpartition(":")
     asked: dict[str, Any] = {
         "command": "tune",
@@ -55,9 +56,11 @@ def start(
 def resume(path: Path, *, minutes: float | None, watch: Watch, started: float | None = None) -> Kept:
     """Goes on with the search at `path`: with what was left of its budget, or for `minutes` more."""
     directory, asked = run_directory.open_run(path)
+    directory.check_study()
     options = dict(asked["options"])
     spent = last_seconds(directory.events) / 60
     if minutes is not None:
+        check_amounts({"minutes": minutes}, "--{}".format)
         if options["minutes"] is not None:  # what is left of them when this sitting is killed is there for the next
             directory.ask_again({**asked, "options": {**options, "minutes": spent + minutes}})
         options |= {"minutes": minutes, "trials": None, "epochs": None}

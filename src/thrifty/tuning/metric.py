@@ -67,3 +67,17 @@ def whole(name: str, value: Any, least: int) -> int:
     if not right:
         raise UsageError(f"{name} is {value!r}; it must be a whole number of at least {least}")
     return int(value)
+
+
+def positive(name: str, value: Any, most: float) -> float:
+    """A number above 0 given by the user. Raises UsageError."""
+    wrong = isinstance(value, (bool, str))
+    try:
+        given = math.nan if wrong else float(value)
+    except (TypeError, ValueError, OverflowError):
+        given = math.nan
+    if not 0 < given < math.inf:
+        raise UsageError(f"{name} is {value!r}; it must be a positive number")
+    if given > most:
+        raise UsageError(f"{name} is {value!r}, which is more than can be meant; give at most {most:g}")
+    return given

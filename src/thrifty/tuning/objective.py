@@ -36,6 +36,25 @@ def _with_repeat(objective: Function, repeat: int | None) -> Function:
     return functools.partial(objective, repeat=repeat or 0)
 
 
+def check_signature(objective: Function, repeats: int) -> None:
+    """Raises UsageError where an objective cannot be called with what it is given."""
+    try:
+        signature = inspect.signature(objective)
+        called = inspect.signature(_with_repeat(objective, None if repeats == 1 else 0))
+    except (TypeError, ValueError):  # it says nothing of what it takes
+        return
+    generator = is_generator(objective)
+    try:
+        called.bind({}, *[None] * generator)
+    except TypeError as error:
+        given = str(getattr(objective, "__name__", ""))
+        name = given if given.isidentifier() else "objective"
+        raise UsageError(
+            f"the objective is {name}{signature}, which cannot be called with a configuration"
+            f"{' and a checkpoint' * generator} alone: write it as `def {name}(config{', checkpoint' * generator}):`"
+        ) from error
+
+
 @dataclass(frozen=True)
 class Objective:
     """A job's entry around the user's objective, which is a callable, or "FILE.py:FUNCTION" (or "module:function").

@@ -19,8 +19,8 @@ from thrifty.execution.processes import ProcessExecutor
 from thrifty.execution.resources import usable_cores
 from thrifty.tuning.checkpoints import copy_of, remove_unneeded
 from thrifty.tuning.fidelity import Fidelity, hint, policy_with, with_total
-from thrifty.tuning.metric import whole
-from thrifty.tuning.objective import Function, Objective, is_generator
+from thrifty.tuning.metric import positive, whole
+from thrifty.tuning.objective import Function, Objective, check_signature, is_generator
 from thrifty.tuning.policies.named import SAMPLERS, needs_checkpoints
 from thrifty.tuning.policy import Policy, Purchase
 from thrifty.tuning.search import search
@@ -33,6 +33,8 @@ SHARED = ("numpy", "scipy", "pandas", "sklearn", "torch", "lightgbm", "xgboost",
 """Imported once for all trials where the objective's process has them: they take long, and they survive a fork."""
 UNFORKABLE = ("onnxruntime", "tensorflow", "jax")
 MOST_FAILURES = 10  # with no trial that went well, after which the objective is taken to be broken
+
+MOST = {"minutes": 1e7, "trial_seconds": 6e8, "trial_memory_mb": 1e12}  # nineteen years; an exabyte
 
 Watch = Callable[[Study, Event], None]
 
@@ -98,6 +100,16 @@ def tune(
     return study
 
 
+def check_amounts(options: Mapping[str, Any], named: Callable[[str], str] = str) -> None:
+    """Raises UsageError for an option of `tune` that is no number that it can be. named: as the user wrote it."""
+    for name, most in MOST.items():
+        if options.get(name) is not None:
+            positive(named(name), options[name], most)
+    for name, least in {"trials": 1, "epochs": 1, "max_epochs": 1, "workers": 1, "repeats": 1, "seed": 0}.items():
+        if options.get(name) is not None:
+            whole(named(name), options[name], least)
+
+
 def search_in_processes(
     objective: Function | str,
     space: Any,
@@ -125,10 +137,14 @@ def search_in_processes(
     """What `tune` does; gives the study, and the signal that ended the search early, if one did."""
     if minutes is None and trials is None and epochs is None:
         raise UsageError("say how much to spend: minutes=, trials= or epochs=")
-    budget = Budget(None if minutes is None else 60 * minutes, trials, epochs)
-    workers = whole("workers", workers, 1)
+    check_amounts(
+        {"minutes": minutes, "trials": trials, "epochs": epochs, "max_epochs": max_epochs, "workers": workers,
+         "repeats": repeats, "seed": seed, "trial_seconds": trial_seconds, "trial_memory_mb": trial_memory_mb}
+    )  # fmt: skip
+    workers, repeats = int(workers), int(repeats)
     function = _function(objective)
     space = read_space(Path(space)) if isinstance(space, (str, Path)) else space
+    check_signature(function, repeats)
     passes: Fidelity | None = None
     if fidelity is not None:
         passes, space = _one_pass(fidelity, Space.of(space), function, policy, max_epochs, epochs, repeats)
@@ -139,7 +155,6 @@ def search_in_processes(
     elif policy == "grid" and is_generator(function) and (said := hint(Space.of(space))) is not None:
         print(said, file=sys.stderr)
     _check_kind(function, max_epochs, epochs, policy)
-    repeats = whole("repeats", repeats, 1)
     if repeats > 1 and epochs is not None:
         raise UsageError("with repeats the budget is in trials= or minutes=; each run counts as a trial")
     length = max_epochs if repeats > 1 else None
@@ -147,7 +162,7 @@ def search_in_processes(
         check_length(Path(folder), length)
     with ExitStack() as stack:
         interruption = stack.enter_context(Interruption())
-        clock = StoppableClock(budget.seconds, started, interruption)
+        clock = StoppableClock(None if minutes is None else 60 * minutes, started, interruption)
         study = Study(
             space, metric=metric, direction=direction, limits=limits, max_epochs=max_epochs if repeats == 1 else None,
             repeats=repeats, seed=seed, folder=folder, policy=policy, first=first, warm_start=warm_start, clock=clock,
