@@ -10,8 +10,11 @@ from typing import Any
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; when the block succeeds it is synced and renamed to `path`."""
+def replacing(path: Path, *, once: bool = False) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; when the block succeeds it is synced and renamed to `path`.
+
+    once: where no file is yet; of several that write at once one does, others raise FileExistsError.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -20,42 +23,29 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as strict JSON (no NaN), whole or not at all."""
-    text = _text(value)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json_once(path: Path, value: Any) -> None:
-    """As `write_json`, where no file is yet. Of several that write at once one does; others raise FileExistsError."""
-    text = _text(value)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    temporary = Path(name)
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
-        temporary.chmod(0o644)
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without links
-            path.touch(exist_ok=False)
+        if once:
+            _claim(path, temporary)
+        else:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+def _claim(path: Path, temporary: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        path.touch(exist_ok=False)
+        temporary.replace(path)
+
+
+def write_json(path: Path, value: Any, *, once: bool = False) -> None:
+    """Writes `value` as strict JSON (no NaN), whole or not at all. once: as `replacing` has it."""
+    text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
+    with replacing(path, once=once) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

@@ -22,7 +22,7 @@ from typing import Any
 
 from thrifty.core.errors import StoreError, UsageError
 from thrifty.core.events import tells_of_trials
-from thrifty.core.files import read_json, write_json, write_json_once
+from thrifty.core.files import read_json, write_json
 
 FORMAT = 1
 
@@ -128,7 +128,7 @@ def create(out: Path | None, name: str, request: dict[str, Any]) -> RunDirectory
     try:
         path = _claim(out) if out is not None else _next(Path("runs"), name)
         directory = RunDirectory(path.resolve())
-        write_json_once(directory.request, asked)  # of two that were started at once, one
+        write_json(directory.request, asked, once=True)  # of two that were started at once, one
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise
