@@ -196,6 +196,13 @@ def test_what_a_network_waited_for_data_is_said_where_it_ran():
     assert "3 % of its training waiting for data" in page(found)
 
 
+@pytest.mark.parametrize(("folds", "shown"), [(None, True), (5, False)])
+def test_learning_curves_are_of_epochs_and_not_of_rounds(folds, shown):
+    trained = TrialFinding(1, "done", 0.8, 1.0, 9.0, 8.0, curve=[0.7, 0.75, 0.8])
+    found = findings_of(candidates=[CandidateFinding("image_network", "done", "", [trained])], folds=folds)
+    assert ('id="curves"' in page(report.build(found))) == shown
+
+
 def test_what_augmentation_brought_and_which_flips_keep_labels_is_said():
     brought = AugmentationFinding("image_network", 0.5, 0.3, 4, 7, 0.012, 0.004, 0.02)
     unknown = AugmentationFinding("audio_network", 0.5, 0.0, 5, reason="not measured: no time")

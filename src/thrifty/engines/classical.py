@@ -72,11 +72,9 @@ def _single(trial: Trial, way: Way, round_: Round) -> dict[str, Any]:
     best: Learned | None = None
     best_value, tried = -np.inf, []
     fitting = _fitting(trial, fitted, round_, (1.0 - WRITE_SHARE) * trial.seconds_left(), patient=False)
-    for number, learned in enumerate(way.learner(fitting), 1):
+    for learned in way.learner(fitting):
         value, _ = fitting.values(learned.scores_VK)
         tried.append({**learned.setting, "value": value if np.isfinite(value) else None})
-        if way.learner is not learners.trees_model:
-            trial.report(number, value)
         if best is None or value > best_value:
             best, best_value = learned, value
     assert best is not None

@@ -65,7 +65,9 @@ def candidates(report: Mapping[str, Any]) -> Markup | None:
 
 
 def curves(report: Mapping[str, Any]) -> Markup | None:
-    """The metric over epochs of trials that have them."""
+    """The metric over epochs of trials that have them; with cross-validation what they report are rounds."""
+    if report.get("folds"):
+        return None
     trials = [t for t in report.get("trials") or [] if len([v for v in t["curve"] if v is not None]) > 1]
     if not trials:
         return None
