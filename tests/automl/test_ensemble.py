@@ -68,3 +68,10 @@ def test_nothing_is_chosen_when_nothing_fits():
     members, value = select([LEFT], scorer_of, fits=lambda chosen: False)
     assert members == []
     assert value == -np.inf
+
+
+@pytest.mark.parametrize("undefined", [-np.inf, 0.0])
+def test_one_is_chosen_where_the_metric_says_nothing(undefined):
+    members, value = select([LEFT, RIGHT], lambda rows: lambda outputs: undefined, fits=lambda chosen: True)
+    assert [m.weight for m in members] == [1.0]
+    assert value == undefined

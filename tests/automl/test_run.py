@@ -197,3 +197,12 @@ def test_a_run_says_when_features_of_an_earlier_one_made_it_cheaper(tmp_path, mo
     said = [[note for note in run.report["notes"] if "earlier run" in note] for run in runs]
     assert said[0] == []
     assert len(said[1]) == 1
+
+
+@pytest.mark.parametrize("metric", ["pearson", "spearman"])
+def test_a_correlation_is_the_metric_although_that_of_the_baseline_is_undefined(tmp_path, metric):
+    rows = [{"x": i / 1200, "label": i / 1200 + 0.1 * (i % 3)} for i in range(1200)]
+    options = {"exclude": ("heads", "kernel", "trees"), "cache": False}
+    run = thrifty.run(rows, "label", minutes=0.2, metric=metric, out=tmp_path / "out", **options)
+    assert run.report["metric"] == metric
+    assert thrifty.evaluate(run.path, rows)["metrics"][metric]["value"] > 0.9

@@ -81,7 +81,7 @@ def select(
         if pool and trials not in pools:
             pools.append(trials)
             mix, value = _averaged(pool, scorer_of, fits, max_members, generator(seed, "ensemble"))
-            if value > best:
+            if not members or value > best:
                 members, best = mix, value
     return members, best
 
@@ -132,7 +132,7 @@ def _greedy(
         ]
         gains = [score((total + values[i]) / (len(chosen) + 1)) for i in trials]
         top = int(np.argmax(gains))
-        if gains[top] <= best:
+        if chosen and gains[top] <= best:
             break
         best = gains[top]
         chosen.append(trials[top])

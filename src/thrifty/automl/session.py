@@ -25,7 +25,7 @@ from thrifty.core.seeds import derive
 from thrifty.data.dataset import Dataset
 from thrifty.evaluation.decisions import probabilities_of
 from thrifty.evaluation.findings import SymmetryFinding
-from thrifty.evaluation.metrics import METRICS, positive_of, scorer
+from thrifty.evaluation.metrics import CORRELATIONS, METRICS, positive_of, scorer
 from thrifty.execution.job import Job
 from thrifty.execution.processes import ProcessExecutor
 from thrifty.recipe import to_json
@@ -118,15 +118,16 @@ class Session:
         """What models are chosen by: the metric of outputs of (some of) the validation rows, higher is better.
 
         From metrics that count answers alone the log loss is taken off: on few rows they jump, and many models are
-        level by them.
+        level by them. An undefined metric is the worst, but for a constant's correlation, which counts as none.
         """
         y, weights = self.y_validation, self.weights_validation
         if rows is not None:
             y, weights = y[rows], None if weights is None else weights[rows]
         sign = METRICS[self.metric].sign
         of = scorer(self.metric, self.task, y, None, weights, self.positive)
+        undefined = 0.0 if self.metric in CORRELATIONS else -math.inf
         if METRICS[self.metric].needs != "labels":
-            return lambda outputs: sign * of(outputs)
+            return lambda outputs: undefined if math.isnan(value := of(outputs)) else sign * value
         log_loss = scorer("log_loss", self.task, y, None, weights, self.positive)
         return lambda outputs: of(outputs) - log_loss(outputs)
 
