@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from thrifty.automl import handover
+from thrifty.automl.ensemble import Member
 from thrifty.automl.handover import Result, _compress, _refit_one, _refit_seconds
 from thrifty.core.files import write_json
 from thrifty.execution.job import Channel, Job
@@ -15,24 +16,52 @@ from thrifty.execution.processes import ProcessExecutor
 
 
 @pytest.mark.parametrize(
-    ("chosen", "seconds"),
+    ("chosen", "notes", "seconds"),
     [
-        ({"epochs": 40.0, "stop_epoch": 10.0}, 1.25 * 1.15 * 12.5),
-        ({"epochs": 40.0, "stop_epoch": 40.0}, 1.25 * 1.15 * 40.0),
-        ({"epochs": 40.0, "stop_epoch": None}, 1.25 * 1.15 * 40.0),
-        ({"strength": 0.1}, 1.25 * 1.15 * 40.0),
+        ({"epochs": 40.0, "stop_epoch": 10.0}, {}, 1.25 * 1.15 * 12.5),
+        ({"epochs": 40.0, "stop_epoch": 40.0}, {}, 1.25 * 1.15 * 40.0),
+        ({"epochs": 40.0, "stop_epoch": None}, {}, 1.25 * 1.15 * 40.0),
+        ({"strength": 0.1}, {"others_seconds": 24.0}, 1.25 * 1.15 * 16.0),
     ],
 )
-def test_a_network_takes_as_long_as_to_the_epoch_that_was_chosen(tmp_path: Any, chosen: Any, seconds: float) -> None:
+def test_a_refit_takes_as_long_as_what_was_chosen(
+    tmp_path: Any, chosen: Any, notes: dict[str, float], seconds: float
+) -> None:
     session: Any = SimpleNamespace(
         directory=SimpleNamespace(trial=lambda ident: tmp_path),
         candidate_of=lambda trial: SimpleNamespace(all_cores=True),
         executor=SimpleNamespace(cores=2),
         grown=1.25,
     )
-    trial: Any = SimpleNamespace(id=0, config={"candidate": "network"}, cost_seconds=40.0)
+    trial: Any = SimpleNamespace(id=0, config={"candidate": "network"}, cost_seconds=40.0, extra={"notes": notes})
     write_json(tmp_path / "chosen.json", chosen)
     assert _refit_seconds(session, trial) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("left", "share"), [(60.0, 1.0), (50.0, 0.8), (40.0, None)])
+@pytest.mark.parametrize("chosen", [{"epochs": 40.0, "stop_epoch": 40.0}, {"strength": 0.1}])
+def test_a_network_for_whose_epochs_there_is_no_time_makes_as_many_steps_as_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, chosen: dict[str, float], left: float, share: float | None
+) -> None:
+    session: Any = SimpleNamespace(
+        directory=SimpleNamespace(trial=lambda ident: tmp_path),
+        candidate_of=lambda trial: SimpleNamespace(all_cores=True),
+        dataset=SimpleNamespace(splits=SimpleNamespace(rounds=lambda: [None])),
+        executor=SimpleNamespace(cores=2),
+        grown=1.25,
+        has_refit=lambda trial: False,
+        interruption=SimpleNamespace(number=None),
+        search_clock=SimpleNamespace(reserve_seconds=0.0),
+        stage=lambda name: None,
+        study=SimpleNamespace(trial=lambda ident: SimpleNamespace(id=0, config={}, cost_seconds=36.0, extra={})),
+    )
+    write_json(tmp_path / "chosen.json", chosen)
+    shares: list[float] = []
+    monkeypatch.setattr(handover, "_refit_one", lambda session, trial, left, share: shares.append(share))
+    monkeypatch.setattr(handover, "fits_limits", lambda *given: True)
+    library: Any = SimpleNamespace(scales=lambda members: [])
+    handover._refit(session, library, [Member(0, 1.0, 1.0)], lambda: left)
+    assert shares == ([share] if share == 1.0 or (share and "epochs" in chosen) else [])
 
 
 @pytest.mark.parametrize(
@@ -69,7 +98,7 @@ def test_a_refit_that_does_not_end_in_time_leaves_nothing(tmp_path: Path) -> Non
             executor=executor,
             interruption=SimpleNamespace(number=None),
             notes=[],
-            refit_job=lambda trial, seconds: Job(f"{__file__}:writes", {"folder": str(tmp_path)}),
+            refit_job=lambda trial, seconds, share: Job(f"{__file__}:writes", {"folder": str(tmp_path)}),
         )
         ends = []
 

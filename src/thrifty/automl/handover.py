@@ -218,20 +218,26 @@ def refit_to_come(session: Session) -> Refit:
 def _refit_seconds(session: Session, trial: Trial) -> float:
     """What a fit on all development rows takes, on all cores, with a little to spare.
 
-    A network is not trained beyond the epoch that was chosen.
+    A network is not trained beyond the epoch that was chosen, and no other model with settings that were not.
     """
-    chosen = session.directory.trial(trial.id) / "chosen.json"
-    found = read_json(chosen) if chosen.exists() else {}
+    found = _chosen(session, trial)
     share = found["stop_epoch"] / found["epochs"] if found.get("stop_epoch") and found.get("epochs") else 1.0
     seconds = min(trial.cost_seconds, NETWORK_OVERHEAD_SECONDS + share * trial.cost_seconds)
+    seconds -= trial.extra.get("notes", {}).get("others_seconds", 0.0)
     alone = not session.candidate_of(trial).all_cores and session.executor.cores > 1
     return 1.15 * session.grown * seconds * (ALL_CORES if alone else 1.0)
+
+
+def _chosen(session: Session, trial: Trial) -> dict[str, Any]:
+    path = session.directory.trial(trial.id) / "chosen.json"
+    return read_json(path) if path.exists() else {}
 
 
 def _refit(session: Session, library: Library, members: Sequence[Member], left: Callable[[], float]) -> None:
     """Fits the members again on train and validation rows together, the weightiest first, while there is time.
 
-    A model that grew by it until a limit breaks that was kept before is taken away again.
+    A network for whose epochs there is no time makes as many steps as before, on the more rows. A model that grew by it
+    until a limit breaks that was kept before is taken away again.
     """
     if len(session.dataset.splits.rounds()) > 1:
         return  # with cross-validation every model was fitted on all rows
@@ -242,10 +248,13 @@ def _refit(session: Session, library: Library, members: Sequence[Member], left: 
             return
         if session.has_refit(trial.id):  # of an earlier sitting
             continue
-        if _refit_seconds(session, trial) + spare < left():
+        seconds = _refit_seconds(session, trial)
+        shares = (1.0, 1.0 / session.grown) if "epochs" in _chosen(session, trial) else (1.0,)
+        share = next((share for share in shares if share * seconds + spare < left()), None)
+        if share is not None:
             session.stage("fitting again on all rows")
             kept_before = fits_limits(session, library.scales(members))
-            _refit_one(session, trial, lambda: left() - spare)
+            _refit_one(session, trial, lambda: left() - spare, share)
             if kept_before and not fits_limits(session, library.scales(members)):
                 session.notes.append(
                     f"trial {trial.id} breaks a limit when fitted again on all rows: it stays as it was"
@@ -253,10 +262,13 @@ def _refit(session: Session, library: Library, members: Sequence[Member], left: 
                 shutil.rmtree(session.directory.trial(trial.id) / "refit", ignore_errors=True)
 
 
-def _refit_one(session: Session, trial: Trial, left: Callable[[], float]) -> None:
-    """Fits one trial again; what did not end in time, or was cut short of what was chosen, is taken away."""
+def _refit_one(session: Session, trial: Trial, left: Callable[[], float], share: float = 1.0) -> None:
+    """Fits one trial again, for that share of a network's epochs.
+
+    What did not end in time, or was cut short of what was chosen, is taken away.
+    """
     given = left()
-    handle = session.executor.submit(session.refit_job(trial, given))
+    handle = session.executor.submit(session.refit_job(trial, given, share))
     ended = None
     while ended is None and session.interruption.number is None and left() > 0:
         ended = _wait_for(session, handle, min(0.5, max(0.0, left())))

@@ -18,7 +18,7 @@ from thrifty.automl.plan import Plan
 from thrifty.automl.preparing import cache_folder
 from thrifty.automl.request import Request
 from thrifty.core.budget import Clock
-from thrifty.core.files import write_json
+from thrifty.core.files import read_json, write_json
 from thrifty.core.interruption import Interruption, StoppableClock
 from thrifty.core.run_directory import RunDirectory
 from thrifty.core.seeds import derive
@@ -193,16 +193,20 @@ class Session:
     def has_refit(self, trial: int) -> bool:
         return (self.directory.trial(trial) / "refit" / "model" / "model.json").exists()
 
-    def refit_job(self, trial: Trial, seconds: float) -> Job:
-        """The job that fits a trial's recipe again, on train and validation rows and all cores, as it was chosen."""
-        from thrifty.core.files import read_json
+    def refit_job(self, trial: Trial, seconds: float, share: float = 1.0) -> Job:
+        """The job that fits a trial's recipe again, on train and validation rows and all cores, as it was chosen.
+
+        share: of the epochs that were chosen for a network.
+        """
 
         folder = self.directory.trial(trial.id)
         refit = folder / "refit"
         shutil.rmtree(refit, ignore_errors=True)
         refit.mkdir()
         if (folder / "chosen.json").exists():
-            shutil.copy(folder / "chosen.json", refit / "chosen.json")
+            chosen = read_json(folder / "chosen.json")
+            of_epochs = {name: share * chosen[name] for name in ("epochs", "stop_epoch") if chosen.get(name)}
+            write_json(refit / "chosen.json", chosen | of_epochs)
         recipe = read_json(folder / "recipe.json")
         if "training.seconds" in trial.config:  # allotted for fewer rows
             recipe["training"]["seconds"] *= self.grown

@@ -71,19 +71,24 @@ def _single(trial: Trial, way: Way, round_: Round) -> dict[str, Any]:
     fitted = _features(trial, way, round_.train)
     best: Learned | None = None
     best_value, tried = -np.inf, []
+    took: list[float] = []
     fitting = _fitting(trial, fitted, round_, (1.0 - WRITE_SHARE) * trial.seconds_left(), patient=False)
+    began, at = trial.clock.elapsed(), 0
     for learned in way.learner(fitting):
         value, _ = fitting.values(learned.scores_VK)
         tried.append({**learned.setting, "value": value if np.isfinite(value) else None})
+        took.append(trial.clock.elapsed() - began - sum(took))
         if best is None or value > best_value:
-            best, best_value = learned, value
+            best, best_value, at = learned, value, len(took) - 1
     assert best is not None
     factor = _factor(trial, best.scores_VK)
     write_chosen(trial, {**best.setting, "factor": factor})
     _write(trial, fitted, best, factor)
     kept = np.searchsorted(round_.validation, parity_rows(trial.dataset.splits))
     write_parity(trial, best.scores_VK[kept] * np.float32(factor))
-    return finish(trial, best.scores_VK * np.float32(factor), {"chosen": best.setting, "tried": tried})
+    others = sum(took[1:at] + took[at + 1 :])  # what all share is in the first one's
+    notes = {"chosen": best.setting, "tried": tried, "others_seconds": round(others, 3)}
+    return finish(trial, best.scores_VK * np.float32(factor), notes)
 
 
 def _crossed(trial: Trial, way: Way, rounds: Sequence[Round]) -> dict[str, Any]:
