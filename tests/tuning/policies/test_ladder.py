@@ -172,14 +172,6 @@ def test_a_trial_that_can_fit_less_is_started_though_it_wants_more_time(budget, 
     assert decision == Stop("budget") if price is None else f"for {price} s" in decision.why
 
 
-def test_an_arm_that_has_less_time_than_it_wants_is_believed_to_lack_more():
-    one = study()
-    one.finish(one.start({"candidate": "baseline"}), 0.1, cost_seconds=0.1)
-    content = replace(SHORTENED, name="content", seconds=20.0)
-    decision = ladder(BASE, SHORTENED, content).decide(one, clock(20.0))
-    assert decision.config["candidate"] == "content"
-
-
 @pytest.mark.parametrize(("budget", "waits"), [(40.0, False), (160.0, True)])
 def test_cores_are_kept_free_for_an_arm_that_still_fits_when_they_are(budget, waits):
     wide = Arm("wide", {}, seconds=40.0, skill=0.9, spread=0.1, cores=2)

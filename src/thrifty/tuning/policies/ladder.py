@@ -31,7 +31,6 @@ SECOND_OPINION = 0.03  # skill lacking to the best at which an untried arm still
 FIRST_SHARE = 0.5  # of the seconds left, that the first trial of an elastic arm has though others are untried too
 OVERDUE = 0.3  # of the seconds that a trial has run, that it is expected to go on when it should have ended
 SLACK = 0.95  # of what an elastic trial is allotted is for its training, so that a slow machine does not cut it short
-SHORT_POWER = 0.5  # of the time, by which the skill that a first trial lacks grows where it has less than it wants
 LEAST_SHARE = 0.15  # of its prior seconds, below which an elastic arm is not worth starting
 AGAIN_SHARE = 0.6  # of what its best trial took, below which it is not worth starting again
 MAX_FAILURES = 2
@@ -215,12 +214,10 @@ class View:
             return None
         if tried and (arm.name == self.ladder.baseline or not arm.space or (running and not done)):
             return None
+        gain = 1.0 if arm.name == self.ladder.baseline else self._gain(arm, done, running)  # skill is told by it
         for left in (self.left + self.refit.seconds, self.left):
             price = self._price(arm, done, left)
-            if price is None or price > left:
-                continue
-            gain = 1.0 if arm.name == self.ladder.baseline else self._gain(arm, done, running, price)
-            if left == self.left or self._before_refit(gain / price):
+            if price is not None and price <= left and (left == self.left or self._before_refit(gain / price)):
                 return Offer(arm, gain, price, first=not tried)
         self.unaffordable = True
         return None
@@ -261,19 +258,16 @@ class View:
                 seconds += least * other.seconds * self.speed * other.cores / max(a.cores for a in arms)
         return seconds
 
-    def _gain(self, arm: Arm, done: list[Trial], running: int, price: float = math.inf) -> float:
-        """Expected improvement over the best skill, for so many seconds.
+    def _gain(self, arm: Arm, done: list[Trial], running: int) -> float:
+        """Expected improvement over the best skill.
 
-        An untried arm by its prior, which lacks more skill where there is less time than it wants. Of n tried
-        configurations the next is the best with probability 1 / (n + 1), and then better by about what the best ones
-        differ; what the arm lacks to the best of all must be made up first.
+        An untried arm by its prior. Of n tried configurations the next is the best with probability 1 / (n + 1), and
+        then better by about what the best ones differ; what the arm lacks to the best of all must be made up first.
         """
         if not done:
             best = -0.05 if self.best is None else self.best - SECOND_OPINION * (1 - self.best)
-            lacking = 1 - _squashed(_odds(arm.skill) + self.ease)
-            spread = arm.spread * lacking / max(1e-6, 1 - arm.skill)
-            short = max(1.0, arm.seconds * self.speed / max(price, 1e-3))
-            return _expected_improvement(1 - lacking * short**SHORT_POWER, spread, best)
+            skill = _squashed(_odds(arm.skill) + self.ease)
+            return _expected_improvement(skill, arm.spread * (1 - skill) / max(1e-6, 1 - arm.skill), best)
         skills = sorted((self.skill(value_of(t)) for t in done), reverse=True)
         step = FIRST_STEP * max(0.02, 1 - skills[0]) + 1e-4
         if len(skills) > 1:
