@@ -42,6 +42,7 @@ GOALS = {"taskset": 0.245, "lcbench": 0.093}
 OURS = {  # and the code that decides what each does
     "freeze-thaw": (
         "tuning/policies/freeze_thaw.py",
+        "tuning/policies/rungs.py",
         "tuning/curves.py",
         "tuning/covariance.py",
         "tuning/encoding.py",

@@ -6,6 +6,7 @@ import pytest
 
 from thrifty.core.space import Choice, Float, Int, Space, When
 from thrifty.testing.policies import MIXED, PolicyContract, answer
+from thrifty.tuning.curves import CurveModel
 from thrifty.tuning.policies.freeze_thaw import FreezeThaw, Settings, _Seen, _View, levels_of
 from thrifty.tuning.policy import Policy
 from thrifty.tuning.study import Study
@@ -149,3 +150,40 @@ def test_trials_that_all_fail_after_an_epoch_say_nothing_to_model() -> None:
         answer(study, proposal)
     assert study.best is not None
     assert study.trial(study.ask().trial).why != "random"
+
+
+def test_the_best_third_of_a_whole_batch_is_promoted() -> None:
+    study = Study(Space({"x": Float(0, 1)}), metric="loss", max_epochs=18, policy="random")
+    seen = _Seen(study, Settings())
+    assert seen.rungs == [2, 6, 18]
+    for i in range(9):
+        seen.observe(study)
+        assert seen.promoted(3) is None
+        study.tell(study.start({"x": i / 10}, until=2), [9.0, 9.0 - i])
+    bought = []
+    for value in (0.1, 0.3, 0.2):
+        seen.observe(study)
+        purchase = seen.promoted(3)
+        assert purchase is not None
+        bought.append((purchase.trial, purchase.until))
+        study.buy(purchase)
+        study.tell(bought[-1][0], [value] * 4)
+    assert bought == [(8, 6), (7, 6), (6, 6)]
+    seen.observe(study)
+    purchase = seen.promoted(3)
+    assert purchase is not None
+    assert (purchase.trial, purchase.until, purchase.why) == (8, 18, "number 1 of 3 at epoch 6")
+
+
+@pytest.mark.parametrize(("own", "promoted"), [(0.0, False), (1.0, True)])
+def test_ranks_come_first_where_configurations_tell_little(
+    monkeypatch: pytest.MonkeyPatch, own: float, promoted: bool
+) -> None:
+    monkeypatch.setattr(CurveModel, "own_to_told", own)
+    study = Study(Space({"x": Float(0, 1)}), metric="loss", max_epochs=6, policy="freeze-thaw")
+    whys = []
+    for _ in range(60):
+        proposal = study.ask()
+        whys.append(study.trial(proposal.trial).why)
+        answer(study, proposal)
+    assert any(why.startswith("number ") for why in whys) == promoted

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from thrifty.core.budget import Clock
 from thrifty.core.errors import UsageError
 from thrifty.tuning.policies.random import Fresh, Source
-from thrifty.tuning.policies.rungs import Bracket, Rung, leftover, promotion
+from thrifty.tuning.policies.rungs import Bracket, Rung, epochs_of, leftover, promotion
 from thrifty.tuning.policy import Decision, Purchase
 from thrifty.tuning.trial import State
 
@@ -41,7 +41,8 @@ class Asha:
 
     def decide(self, study: Study, clock: Clock) -> Decision:
         if self._bracket is None:
-            self._bracket = Bracket(0, ENDLESS, [Rung(epoch) for epoch in self._epochs(study.max_epochs or 1)])
+            epochs = epochs_of(study.max_epochs or 1, self.min_epochs, self.eta)
+            self._bracket = Bracket(0, ENDLESS, [Rung(epoch) for epoch in epochs])
         bracket = self._bracket
         changed, self._cursor = study.changes(self._cursor)
         for ident in dict.fromkeys(changed):
@@ -67,9 +68,3 @@ class Asha:
                     return ident
                 rung.gone_on.add(ident)
         return None
-
-    def _epochs(self, last: int) -> list[int]:
-        epochs = [last]
-        while epochs[-1] >= self.eta * self.min_epochs:
-            epochs.append(max(self.min_epochs, round(last / self.eta ** len(epochs))))
-        return sorted(set(epochs))

@@ -9,9 +9,13 @@ late epochs rule (https://arxiv.org/abs/2404.16795), and is one of two kinds:
 - an epoch, to pass the best that any trial was by that epoch: right where configurations tell little and many must be
   tried, for a short trial is not held against what long ones have come to.
 
-The model's own variances say how often which. A gain is divided by the root of what its step costs, for steps grow with
-a trial and a first look is cheap (https://arxiv.org/abs/1206.2944 divides by the cost). A share of the epochs goes to
-random trials run to a random depth, which guards against curves that cross late.
+The model's own variances say how often which. As often as the second, where configurations tell little, the ranks of
+trials come first: of each 27, 9 and 3 that have reached a rung the best third goes on to the next one, three times as
+far (successive halving by Hyperband's numbers, https://arxiv.org/abs/1603.06560).
+
+A gain is divided by the root of what its step costs, for steps grow with a trial and a first look is cheap
+(https://arxiv.org/abs/1206.2944 divides by the cost). A share of the epochs goes to random trials run to a random
+depth, which guards against curves that cross late.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from thrifty.core.seeds import generator
 from thrifty.tuning.curves import CurveModel, Points, expected_improvement
 from thrifty.tuning.encoding import Encoding
 from thrifty.tuning.policies.random import Fresh, space_of, used_up
+from thrifty.tuning.policies.rungs import epochs_of
 from thrifty.tuning.policy import Decision, Purchase
 from thrifty.tuning.trial import State, Trial
 
@@ -48,6 +53,7 @@ class Settings:
     decisions that start a random configuration. start: trials before there is a model.
     candidates: new configurations that a decision looks at, half of them near the `elite` best trials.
     by_rank: how much a value's rank counts against its size, which alone lets a few diverged trials hide all the rest.
+    eta: one in how many trials of a rung is promoted by its rank, and how many times as far.
     most_trials, most_alive, most_observed, most_fitted: what one decision looks at, which bounds its cost.
     """
 
@@ -59,6 +65,7 @@ class Settings:
     candidates: int = 600
     elite: int = 10
     by_rank: float = 0.5
+    eta: int = 3
     most_trials: int = 2000
     most_alive: int = 200
     most_observed: int = 180
@@ -96,6 +103,10 @@ class FreezeThaw:
         return seen.unfinished() or self._next(study, seen, rng)
 
     def _next(self, study: Study, seen: _Seen, rng: np.random.Generator) -> Decision:
+        if seen.num_known >= self.settings.start and rng.random() < seen.model.own_to_told:
+            promoted = seen.promoted(self.settings.eta)
+            if promoted is not None:
+                return promoted
         if seen.explored < self.settings.explored * study.epochs_spent:
             depth = seen.level_up_to(seen.last ** rng.random())
             decision = self._start(study, rng, depth, "a random one, run deep to keep the model honest", depth)
@@ -147,6 +158,7 @@ class _Seen:
             raise UsageError("the policy freeze-thaw needs epochs; give the study max_epochs")
         self.last = study.max_epochs
         self.levels = levels_of(self.last, settings.growth)
+        self.rungs = epochs_of(self.last, self.levels[0], settings.eta)
         self.num_fitted = 0
         self._settings_S: np.ndarray | None = None
         self.trials: list[Trial] = []
@@ -154,6 +166,7 @@ class _Seen:
         self.x_NC = np.empty((0, len(self.encoding.parameter_C)))
         self.epoch_NL = np.empty((0, len(self.levels) + 1))  # where a curve is known: at levels, then at its end
         self.value_NL = np.empty((0, len(self.levels) + 1))
+        self.rung_NR = np.empty((0, len(self.rungs)))  # the best value up to each rung, NaN before it is reached
         self.best_N = np.empty(0)
         self.paused: set[int] = set()
         self.explored = 0
@@ -191,7 +204,7 @@ class _Seen:
     def _add(self, trial: Trial) -> None:
         self.trials.append(Trial(trial.id, trial.config))
         if trial.id >= len(self.best_N):
-            for name in ("units_NP", "x_NC", "epoch_NL", "value_NL", "best_N"):
+            for name in ("units_NP", "x_NC", "epoch_NL", "value_NL", "rung_NR", "best_N"):
                 held = getattr(self, name)
                 room = np.full((max(64, len(held)), *held.shape[1:]), np.nan)
                 setattr(self, name, np.concatenate([held, room]))
@@ -212,7 +225,12 @@ class _Seen:
         self.epoch_NL[trial.id] = self.value_NL[trial.id] = np.nan
         for i, epoch in at:
             self.epoch_NL[trial.id, i], self.value_NL[trial.id, i] = epoch, best[epoch - 1]
+        reached = [epoch <= len(best) for epoch in self.rungs]
+        self.rung_NR[trial.id] = [
+            best[e - 1] if there else np.nan for e, there in zip(self.rungs, reached, strict=True)
+        ]
         if trial.state is State.FAILED:
+            self.rung_NR[trial.id] = math.inf
             self.epoch_NL[trial.id, -2:] = self.last, min(trial.epoch + 1, self.last)
             self.value_NL[trial.id, -2:] = math.inf
         self.best_N[trial.id] = best[-1] if len(best) else math.inf
@@ -234,6 +252,19 @@ class _Seen:
             return None
         trial = min(self._short)
         return Purchase(trial, until=self._short[trial], why="goes on to where it was sent")
+
+    def promoted(self, eta: int) -> Purchase | None:
+        """The next of the best third of the highest rung that has one, by whole batches as Hyperband's."""
+        for i in reversed(range(len(self.rungs) - 1)):
+            value_N = self.rung_NR[: len(self.trials), i]
+            arrived, batch = int(np.count_nonzero(~np.isnan(value_N))), eta ** (len(self.rungs) - 1 - i)
+            for place, k in enumerate(
+                np.argsort(value_N, kind="stable")[: arrived // batch * batch // eta].tolist(), 1
+            ):
+                if k in self.paused and value_N[k] < math.inf and self.trials[k].epoch < self.rungs[i + 1]:
+                    why = f"number {place} of {arrived} at epoch {self.rungs[i]}"
+                    return Purchase(k, until=self.rungs[i + 1], why=why)
+        return None
 
     def alive(self) -> np.ndarray:
         """The ids of paused trials."""

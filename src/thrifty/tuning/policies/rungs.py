@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from thrifty.tuning.study import Study
 
 
+def epochs_of(last: int, first: int, eta: int) -> list[int]:
+    """The rungs' epochs, each about `eta` times as far as the one before, from `first` or a little more to `last`."""
+    epochs = [last]
+    while epochs[-1] >= eta * first:
+        epochs.append(max(first, round(last / eta ** len(epochs))))
+    return sorted(set(epochs))
+
+
 @dataclass
 class Rung:
     """Trials that run to `epoch`. `arrived` has (score, id) of those there, best first; a failed one scores inf."""
