@@ -110,7 +110,7 @@ def feature_seconds(facts: Facts, blocks: tuple[str, ...]) -> float:
         "image_statistics": (4e-4 + 2e-9 * facts.image_side**2) * facts.num_images,
         "log_mel_statistics": (1.5e-3 * facts.audio_seconds + 5e-4) * facts.num_audios,
         "image_embedding": 8e-3 * facts.num_images * facts.dearness("image"),
-        "text_embedding": (3e-5 * min(facts.text_chars, 1000 * facts.num_texts) + 1e-3) * facts.dearness("text"),
+        "text_embedding": (6e-5 * min(facts.text_chars, 1000 * facts.num_texts) + 1e-3) * facts.dearness("text"),
         "speech_embedding": 6e-3 * facts.audio_seconds * facts.num_audios * facts.dearness("speech"),
     }
     return facts.num_rows * sum(per_row.get(block, 2e-6) for block in blocks)
