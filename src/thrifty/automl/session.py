@@ -126,10 +126,15 @@ class Session:
         sign = METRICS[self.metric].sign
         of = scorer(self.metric, self.task, y, None, weights, self.positive)
         undefined = 0.0 if self.metric in CORRELATIONS else -math.inf
-        if METRICS[self.metric].needs != "labels":
-            return lambda outputs: undefined if math.isnan(value := of(outputs)) else sign * value
-        log_loss = scorer("log_loss", self.task, y, None, weights, self.positive)
-        return lambda outputs: of(outputs) - log_loss(outputs)
+        log_loss = None
+        if METRICS[self.metric].needs == "labels":
+            log_loss = scorer("log_loss", self.task, y, None, weights, self.positive)
+
+        def judged(outputs: np.ndarray) -> float:
+            value = sign * of(outputs) - (0.0 if log_loss is None else log_loss(outputs))
+            return undefined if math.isnan(value) else value
+
+        return judged
 
     def stage(self, name: str) -> None:
         self.watch({"kind": "stage", "stage": name, **self.times()})

@@ -225,10 +225,7 @@ class _Seen:
         self.epoch_NL[trial.id] = self.value_NL[trial.id] = np.nan
         for i, epoch in at:
             self.epoch_NL[trial.id, i], self.value_NL[trial.id, i] = epoch, best[epoch - 1]
-        reached = [epoch <= len(best) for epoch in self.rungs]
-        self.rung_NR[trial.id] = [
-            best[e - 1] if there else np.nan for e, there in zip(self.rungs, reached, strict=True)
-        ]
+        self.rung_NR[trial.id] = [best[epoch - 1] if epoch <= len(best) else np.nan for epoch in self.rungs]
         if trial.state is State.FAILED:
             self.rung_NR[trial.id] = math.inf
             self.epoch_NL[trial.id, -2:] = self.last, min(trial.epoch + 1, self.last)
@@ -258,9 +255,8 @@ class _Seen:
         for i in reversed(range(len(self.rungs) - 1)):
             value_N = self.rung_NR[: len(self.trials), i]
             arrived, batch = int(np.count_nonzero(~np.isnan(value_N))), eta ** (len(self.rungs) - 1 - i)
-            for place, k in enumerate(
-                np.argsort(value_N, kind="stable")[: arrived // batch * batch // eta].tolist(), 1
-            ):
+            best = np.argsort(value_N, kind="stable")[: arrived // batch * batch // eta]
+            for place, k in enumerate(best.tolist(), start=1):
                 if k in self.paused and value_N[k] < math.inf and self.trials[k].epoch < self.rungs[i + 1]:
                     why = f"number {place} of {arrived} at epoch {self.rungs[i]}"
                     return Purchase(k, until=self.rungs[i + 1], why=why)
