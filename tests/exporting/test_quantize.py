@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from linear_model import model_of
+from onnx import numpy_helper
 
 from thrifty.core.files import read_json
 from thrifty.data.column import Column, Meaning, Schema, Task
@@ -50,6 +52,27 @@ def test_a_convolutional_network_becomes_int8_calibrated_on_rows(tmp_path: Path)
     assert made.methods == {"network.onnx": "static"}
     assert made.bytes_after < 0.4 * made.bytes_before
     assert compare(folder, made.folder, columns, 40) < 0.5
+
+
+def test_a_convolution_gives_the_same_on_processors_whose_sums_of_bytes_saturate(tmp_path: Path) -> None:
+    """Large inputs times large weights, of which processors without VNNI keep the sum of two in 16 bits."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    graph = OnnxGraph("g")
+    x = graph.input("pixels", np.uint8, ("N", 16, 16, 1))
+    planes = graph.node("Transpose", graph.node("Cast", x, to=1), perm=[0, 3, 1, 2])
+    weights = [RNG.uniform(0.5, 1.0, shape).astype(np.float32) for shape in ((64, 1, 3, 3), (64, 64, 3, 3))]
+    hidden = graph.node("Conv", graph.node("Conv", planes, graph.constant(weights[0])), graph.constant(weights[1]))
+    graph.output(graph.node("ReduceMean", hidden, axes=[2, 3], keepdims=0), "scores", np.float32, ("N", 64))
+    graph.save(folder / "g.onnx")
+    nodes = [encoder_node("i", Image(("i",), 16, 1), folder), onnx_node("g", "g.onnx", {"pixels": "i.pixels"})]
+    write_model(folder, nodes, "g.scores")
+    columns = {"i": list(RNG.integers(128, 256, (40, 16, 16, 1), dtype=np.uint8))}
+    made, why = quantize(folder, tmp_path / "small", columns, 40)
+    assert made is not None, why
+    assert compare(folder, made.folder, columns, 40) < 0.2
+    kept = [numpy_helper.to_array(tensor) for tensor in onnx.load(made.folder / "g.onnx").graph.initializer]
+    assert max(np.abs(array.astype(int)).max() for array in kept if array.dtype == np.int8) <= 64
 
 
 def test_products_and_tables_become_int8_and_rows_stay_the_same_alone(tmp_path: Path) -> None:
