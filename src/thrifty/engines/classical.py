@@ -15,7 +15,7 @@ import numpy as np
 from thrifty.core.budget import Clock
 from thrifty.core.seeds import generator
 from thrifty.data.column import Task
-from thrifty.engines import features, learners
+from thrifty.engines import features, kernel_learner, learners
 from thrifty.engines.features import Features, Style
 from thrifty.engines.learners import Fitting, Learned, Learner
 from thrifty.engines.trial import (
@@ -48,7 +48,7 @@ class Way(NamedTuple):
 WAYS: Mapping[str, Way] = {
     "baseline": Way(learners.baseline, None),
     "linear": Way(learners.linear_model, Style.SPARSE),
-    "kernel": Way(learners.kernel_model, Style.DENSE),
+    "kernel": Way(kernel_learner.kernel_model, Style.DENSE),
     "trees": Way(learners.trees_model, Style.RAW),
 }
 
@@ -86,7 +86,10 @@ def _single(trial: Trial, way: Way, round_: Round) -> dict[str, Any]:
     _write(trial, fitted, best, factor)
     kept = np.searchsorted(round_.validation, parity_rows(trial.dataset.splits))
     write_parity(trial, best.scores_VK[kept] * np.float32(factor))
-    others = sum(took[1:at] + took[at + 1 :])  # what all share is in the first one's
+    alone = (
+        took[0] + (took[at] if at else 0.0) if best.seconds is None else best.seconds
+    )  # all share what the first has
+    others = max(0.0, sum(took) - alone)
     notes = {"chosen": best.setting, "tried": tried, "others_seconds": round(others, 3)}
     return finish(trial, best.scores_VK * np.float32(factor), notes)
 
@@ -115,7 +118,7 @@ def _crossed(trial: Trial, way: Way, rounds: Sequence[Round]) -> dict[str, Any]:
 def _refit(
     trial: Trial, way: Way, chosen: Mapping[str, float], scores_VK: np.ndarray | None, notes: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Fits the chosen setting (nothing chosen: the recipe's own) on all development rows and writes the model."""
+    """Fits the chosen setting (nothing chosen: the first of the path) on all development rows and writes the model."""
     rows = trial.final_rows()
     fitted = _features(trial, way, rows)
     setting = {name: value for name, value in chosen.items() if name != "factor"}

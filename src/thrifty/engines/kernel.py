@@ -9,7 +9,7 @@ Shapes: N rows, D columns, P axes, M landmarks, K outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,8 @@ JITTER = 1e-6  # of K_zz's diagonal, which is 1
 SAMPLE = 1000  # rows whose distances give the median
 MAX_AXES = 256  # principal axes that wider rows are reduced to: on img_fashion 0.917 where all 899 columns gave 0.915
 MAX_AXES_ROWS = 20_000  # rows that the axes are found from
+FIT_SPEED = 0.55  # of the speed of a product of matrices
+FIT_SHARE = 0.75  # of the seconds given, that the equations and some strengths should take
 
 
 @dataclass(frozen=True)
@@ -75,46 +77,59 @@ def median_distance(x_ND: np.ndarray, rng: np.random.Generator) -> float:
     return median if median > 1e-6 else 1.0
 
 
-def affordable_centers(wanted: int, num_rows: int, seconds: float, speed: float = 8e10) -> int:
-    """How many landmarks can be fitted in about half of the seconds, at `speed` multiplications a second."""
+def affordable_centers(wanted: int, num_rows: int, seconds: float, speed: float) -> int:
+    """How many landmarks can be fitted in most of the seconds, where products run at `speed` operations a second."""
     num_centers = min(wanted, num_rows)
-    while num_centers > 100 and 2.0 * num_centers**2 * (num_rows + 2.0 * num_centers) > 0.5 * max(seconds, 0.0) * speed:
-        num_centers = int(num_centers * 0.8)
+    if seconds == math.inf:
+        return num_centers
+    most = FIT_SHARE * max(seconds, 0.0) * FIT_SPEED * speed
+    while num_centers > 100 and 2.0 * num_centers**2 * (num_rows + 2.0 * num_centers) > most:
+        num_centers = int(num_centers * 0.9)
     return num_centers
 
 
-def path(
-    x_ND: np.ndarray,
-    target_NK: np.ndarray,
-    weights_N: np.ndarray,
-    length_scale: float,
-    strengths: Sequence[float],
-    num_centers: int,
-    rng: np.random.Generator,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[tuple[float, KernelModel]]:
-    """Yields (strength, model) for each L2 strength, of the mean squared error over rows weighted to a mean of 1.
+@dataclass(frozen=True)
+class Equations:
+    """The normal equations of rows seen through landmarks, for every L2 strength."""
 
-    length_scale multiplies the median distance. Ends early when `should_stop` says so, but not before the first.
-    """
-    axes_DP = principal_axes(x_ND)
-    x_NP = along(x_ND, axes_DP)
-    gamma = 0.5 / (length_scale * median_distance(x_NP, rng)) ** 2
-    centers_MP = x_NP[np.sort(rng.choice(len(x_NP), min(num_centers, len(x_NP)), replace=False))]
-    own_MM = similarity(centers_MP.astype(np.float64), centers_MP.astype(np.float64), gamma)
-    own_MM[np.diag_indices_from(own_MM)] = 1.0 + JITTER
-    lower_MM = cholesky(own_MM, lower=True, overwrite_a=True, check_finite=False)
-    bias_K = np.average(target_NK, axis=0, weights=weights_N)
-    normal_MM, right_MK = _normal_equations(
-        x_NP, target_NK - bias_K, weights_N, centers_MP, gamma, lower_MM.astype(np.float32)
-    )
-    for strength in strengths:
-        inner_MK = _solved(normal_MM, right_MK, strength * len(x_NP))
-        outer_MK = solve_triangular(lower_MM, inner_MK, lower=True, trans="T", check_finite=False)
-        weights_MK = outer_MK.astype(np.float32)
-        yield strength, KernelModel(axes_DP, centers_MP, gamma, weights_MK, bias_K.astype(np.float32))
-        if should_stop():
-            return
+    axes_DP: np.ndarray | None
+    centers_MP: np.ndarray
+    gamma: float
+    bias_K: np.ndarray
+    num_rows: int
+    lower_MM: np.ndarray
+    normal_MM: np.ndarray
+    right_MK: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        x_NP: np.ndarray,
+        axes_DP: np.ndarray | None,
+        target_NK: np.ndarray,
+        weights_N: np.ndarray,
+        length: float,
+        num_centers: int,
+        rng: np.random.Generator,
+    ) -> Equations:
+        """x_NP: rows along the axes. length: the distance of a similarity of exp(-0.5). Landmarks are random rows."""
+        gamma = 0.5 / length**2
+        centers_MP = x_NP[np.sort(rng.choice(len(x_NP), min(num_centers, len(x_NP)), replace=False))]
+        own_MM = similarity(centers_MP.astype(np.float64), centers_MP.astype(np.float64), gamma)
+        own_MM[np.diag_indices_from(own_MM)] = 1.0 + JITTER
+        lower_MM = cholesky(own_MM, lower=True, overwrite_a=True, check_finite=False)
+        bias_K = np.average(target_NK, axis=0, weights=weights_N)
+        normal_MM, right_MK = _normal_equations(
+            x_NP, target_NK - bias_K, weights_N, centers_MP, gamma, lower_MM.astype(np.float32)
+        )
+        return cls(axes_DP, centers_MP, gamma, bias_K, len(x_NP), lower_MM, normal_MM, right_MK)
+
+    def model(self, strength: float) -> KernelModel:
+        """The model with an L2 strength, of the mean squared error over rows weighted to a mean of 1."""
+        inner_MK = _solved(self.normal_MM, self.right_MK, strength * self.num_rows)
+        outer_MK = solve_triangular(self.lower_MM, inner_MK, lower=True, trans="T", check_finite=False)
+        bias_K = self.bias_K.astype(np.float32)
+        return KernelModel(self.axes_DP, self.centers_MP, self.gamma, outer_MK.astype(np.float32), bias_K)
 
 
 def _solved(normal_MM: np.ndarray, right_MK: np.ndarray, ridge: float) -> np.ndarray:

@@ -16,25 +16,23 @@ from scipy.sparse import csr_matrix
 
 from thrifty.core.seeds import derive, generator
 from thrifty.data.column import Task
-from thrifty.engines import kernel, linear, trees
+from thrifty.engines import linear, trees
 from thrifty.engines.absence import usual_scores
 from thrifty.engines.balance import class_weights
 from thrifty.engines.features import Array, Block, Features
 from thrifty.engines.trial import Trial, value_and_loss
 from thrifty.evaluation.metrics import CLASSES_ALIKE
 from thrifty.exporting import graphs
-from thrifty.recipe import Kernel, Linear, Trees
+from thrifty.recipe import Linear, Trees
 
 Graph = tuple[onnx.ModelProto, dict[str, str]]
 """A model as ONNX, and where its inputs come from, {input: "node.output"}."""
 
 TEXT_PATH = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)  # of a linear recipe's regularization, where there is text
 DENSE_PATH = (1000.0, 100.0, 10.0, 1.0, 0.1, 0.01)  # where there is none
-KERNEL_PATH = (100.0, 10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)
 # The length of a row of every dense block beside TF-IDF, whose rows are 1.4 long: as long as 4.5 lost 3 points of
 # accuracy on mm_fusion, 6 of macro-F1 on mm_wesnoth and 1.3 on txt_rt_sentiment with frozen text features.
 BESIDE_TEXT = 0.7
-MOST_IMPORTANT = 5.0  # plain numbers, that a block may count for in distances
 WORSE_IN_A_ROW = 2  # settings without a gain after which a path is left
 MARGIN = 3.0  # what turns margins, of which 1 is enough, into logits, before a temperature is fitted
 LIMIT = 10.0  # standard deviations at which a dense column is cut
@@ -46,12 +44,14 @@ class Learned:
     """What was learned with one setting.
 
     setting: numbers, kept in chosen.json. scores_VK: of the validation rows, [0, K] when there were none.
-    graph: the model as ONNX, its scores times a factor.
+    graph: the model as ONNX, its scores times a factor. seconds: what a fit with this setting alone takes, where that
+    is known.
     """
 
     setting: dict[str, float]
     scores_VK: np.ndarray
     graph: Callable[[float], Graph]
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -115,18 +115,27 @@ class Fitting:
 Learner = Callable[[Fitting], Iterator[Learned]]
 
 
-def along(fitting: Fitting, path: Iterator[Learned]) -> Iterator[Learned]:
-    """Follows a path until WORSE_IN_A_ROW settings have brought no gain, or the time is over."""
-    best, worse = -np.inf, 0
-    for learned in path:
-        yield learned
-        if fitting.stop():
-            return
-        if not fitting.patient and len(fitting.validation):
-            value, _ = fitting.values(learned.scores_VK)
-            best, worse = (value, 0) if value > best else (best, worse + 1)
-            if worse >= WORSE_IN_A_ROW:
+def along(fitting: Fitting, *ways: Iterator[Learned]) -> Iterator[Learned]:
+    """Follows a path of settings until WORSE_IN_A_ROW have brought no gain, or the time is over.
+
+    Two ways: the first begins with the usual setting, the second leads away from it in the other direction, and is
+    followed where no later setting of the first was better.
+    """
+    best, gains = -np.inf, 0
+    for way in ways:
+        worse = 0
+        for learned in way:
+            yield learned
+            if fitting.stop():
                 return
+            if not fitting.patient and len(fitting.validation):
+                value, _ = fitting.values(learned.scores_VK)
+                gains += value > best
+                best, worse = (value, 0) if value > best else (best, worse + 1)
+                if worse >= WORSE_IN_A_ROW:
+                    break
+        if gains > 1:
+            return
 
 
 def baseline(fitting: Fitting) -> Iterator[Learned]:
@@ -302,52 +311,6 @@ def _linear_graph(
             dense.append((scaling.dense(), part_DK))
             inputs[block.name] = block.sources[0]
     return graphs.linear(dense, sparse, bias_K), inputs
-
-
-def kernel_model(fitting: Fitting) -> Iterator[Learned]:
-    """See `engines.kernel`; classes are learned one against the rest as numbers -1 and 1."""
-    recipe, task, y = fitting.trial.recipe.model, fitting.task, fitting.targets
-    assert isinstance(recipe, Kernel)
-    blocks, arrays = fitting.features.blocks, fitting.features.arrays(fitting.train)
-    weigh = (lambda block: float(np.sqrt(min(block.importance, MOST_IMPORTANT)))) if len(blocks) > 1 else None
-    scalings = [s for s in scalings_of(blocks, arrays, weigh) if s is not None]
-    x_ND, held_VD = (
-        np.concatenate(scaled(scalings, part), axis=1, dtype=np.float32)
-        for part in (arrays, fitting.features.arrays(fitting.validation))
-    )
-    shift, scale = 0.0, MARGIN
-    if task == Task.REGRESSION:
-        shift = float(np.average(y, weights=fitting.weights_N))
-        scale = float(np.sqrt(np.average(np.square(y - shift), weights=fitting.weights_N))) or 1.0
-        target_NK = ((y - shift) / scale)[:, None]
-    else:
-        target_NK = 2.0 * (y if task == Task.MULTILABEL else np.eye(fitting.num_outputs)[y]) - 1.0
-
-    def learned(strength: float, model: kernel.KernelModel) -> Learned:
-        return Learned(
-            {"strength": strength, "num_centers": float(len(model.centers_MP))},
-            (model.scores(held_VD) * scale + shift).astype(np.float32),
-            lambda factor: (
-                graphs.kernel(
-                    [s.dense() for s in scalings], model.axes_DP, model.centers_MP, model.gamma, model.weights_MK,
-                    scale * factor, (model.bias_K.astype(np.float64) * scale + shift) * factor,
-                ),
-                {block.name: block.sources[0] for block in blocks},
-            ),
-        )  # fmt: skip
-
-    strengths = [f * recipe.regularization for f in KERNEL_PATH]
-    if fitting.chosen:
-        strengths = [fitting.chosen["strength"]]
-    rng = generator(fitting.trial.recipe.seed, "centers")
-    if fitting.chosen:
-        num_centers = min(round(fitting.chosen["num_centers"]), len(x_ND))
-    else:
-        num_centers = kernel.affordable_centers(recipe.num_centers, len(x_ND), fitting.seconds_left())
-    found = kernel.path(
-        x_ND, target_NK, fitting.balanced_N, recipe.length_scale, strengths, num_centers, rng, fitting.stop
-    )
-    yield from along(fitting, (learned(strength, model) for strength, model in found))
 
 
 def trees_model(fitting: Fitting) -> Iterator[Learned]:

@@ -42,6 +42,11 @@ class Metric:
         """1 where larger is better, -1 where smaller is."""
         return 1 if self.direction == "maximize" else -1
 
+    @property
+    def perfect(self) -> float:
+        """The best value there is: the highest, or of what is minimised 0."""
+        return self.high if self.sign > 0 else self.low
+
 
 _INF = math.inf
 METRICS: Mapping[str, Metric] = {

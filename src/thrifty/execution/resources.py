@@ -6,7 +6,9 @@ All of it is read from Linux's /proc and /sys; elsewhere Python's own answers st
 import os
 import platform
 import re
+import time
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,21 @@ def fast_bfloat16(root: Path = Path("/")) -> bool:
 def fast_int8(root: Path = Path("/")) -> bool:
     """Whether the processor has dot products of 8-bit integers."""
     return bool(processor_flags(root) & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+
+
+@cache
+def product_speed() -> float:
+    """Operations a second of products of float32 matrices on one core, the most of some short tries; measured once."""
+    import numpy as np
+
+    a_NN, product_NN = np.ones((512, 512), np.float32), np.empty((512, 512), np.float32)
+    b_NN, seconds = a_NN.copy(), []
+    with import_module("threadpoolctl").threadpool_limits(1):
+        for _ in range(16):
+            began = time.perf_counter()
+            np.matmul(a_NN, b_NN, out=product_NN)
+            seconds.append(time.perf_counter() - began)
+    return 2.0 * len(a_NN) ** 3 / max(min(seconds), 1e-6)
 
 
 def machine(root: Path = Path("/")) -> dict[str, Any]:
