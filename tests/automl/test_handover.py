@@ -22,6 +22,7 @@ from thrifty.execution.processes import ProcessExecutor
         ({"epochs": 40.0, "stop_epoch": 40.0}, {}, 1.25 * 1.15 * 40.0),
         ({"epochs": 40.0, "stop_epoch": None}, {}, 1.25 * 1.15 * 40.0),
         ({"strength": 0.1}, {"others_seconds": 24.0}, 1.25 * 1.15 * 16.0),
+        ({"strength": 0.1}, {"others_seconds": 4.0, "cached_seconds": 30.0}, 1.25 * 1.15 * 6.0),
     ],
 )
 def test_a_refit_takes_as_long_as_what_was_chosen(

@@ -68,3 +68,26 @@ def test_a_fusion_network_without_convolutions_names_no_flips() -> None:
     made = plan.make(MIXTURE, {}, ())
     of = {n: plan.recipe_of(made, {"candidate": "fusion_network", "model.convolutions": n}, 0) for n in (0, 16)}
     assert {n: recipe.training.symmetries for n, recipe in of.items()} == {0: "", 16: "left-right"}
+
+
+TEXTS = dataclasses.replace(
+    IMAGES, num_images=0, num_texts=1, text_chars=100.0, weights=frozenset({"text"}), symmetries=""
+)
+
+
+def test_seconds_are_those_of_a_slower_machine_and_convolutions_take_longer_still() -> None:
+    made = plan.make(IMAGES, {}, ())
+    usual = {arm.name: arm.seconds for arm in plan.arms(made, IMAGES)}
+    slow = dataclasses.replace(IMAGES, slowness=1.5, convolution_slowness=3.0)
+    found = {arm.name: arm.seconds / usual[arm.name] for arm in plan.arms(made, slow)}
+    assert found.pop("image_network") > 4.0
+    assert list(found.values()) == pytest.approx([1.5] * len(found))
+
+
+def test_arms_share_the_frozen_features_that_their_seconds_hold() -> None:
+    arms = {arm.name: arm for arm in plan.arms(plan.make(TEXTS, {}, ()), TEXTS)}
+    sharing = {name for name, arm in arms.items() if arm.shared}
+    assert sharing == {"linear_pretrained", "heads_pretrained"}
+    assert all(0 < arms[name].shared["text_embedding"] < arms[name].seconds for name in sharing)
+    wishes = plan.parse_wishes({"preparation": {"blocks": ["text_embedding"]}})
+    assert not any(arm.shared for arm in plan.arms(plan.make(TEXTS, wishes, ()), TEXTS))

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,18 @@ def test_arrays_are_computed_once_chunk_by_chunk(tmp_path: Path):
         assert isinstance(found["x"], np.memmap)
     assert calls == [slice(0, 4), slice(4, 8), slice(8, 10)]
     assert Cache(tmp_path).has("k")
+
+
+def test_what_entries_took_that_were_missing_is_counted(tmp_path: Path):
+    def compute(rows: slice) -> dict[str, np.ndarray]:
+        time.sleep(0.05)
+        return {"x": np.zeros((rows.stop - rows.start, 1), np.float32)}
+
+    made, found = Cache(tmp_path), Cache(tmp_path)
+    for cache in (made, found):
+        cache.arrays("k", 10, compute, chunk_rows=5)
+    assert made.made_seconds >= 0.1
+    assert found.made_seconds == 0.0
 
 
 def test_what_was_made_before_a_time_is_counted_when_it_is_used(tmp_path: Path):

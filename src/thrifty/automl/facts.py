@@ -11,9 +11,12 @@ import numpy as np
 from thrifty.core.seeds import generator
 from thrifty.data.column import Meaning, Task
 from thrifty.data.dataset import Dataset
-from thrifty.execution.resources import usable_cores
+from thrifty.execution.resources import fast_bfloat16, product_speed, usable_cores
 
 SAMPLE_ROWS = 256
+PRODUCT_SPEED = 1.2e11  # of a core of the machine that the candidates' seconds are of, which has AVX-512 and bfloat16
+MOST_SLOWNESS = 2.0  # what is more may be what else runs at the moment
+WITHOUT_BFLOAT16 = 3.0  # times the seconds that convolutions take to train
 PACKAGED_MB = {"image": 19.0, "text": 91.0, "speech": 1.4}
 
 
@@ -25,6 +28,8 @@ class Facts:
     audio_seconds: the 95th percentile. text_chars: the mean over rows of all text columns together.
     weights: kinds of pretrained weights that were found, of `image`, `text`, `speech`.
     symmetries: changes of images that were seen to keep labels, as a recipe names them.
+    slowness: how many times the seconds that candidates foresee this machine takes, 1 to 2;
+    convolution_slowness: and how many times these again for training convolutions.
     backbones: of those that were named and can be trained on, the megabytes (10^6 bytes) of their weights.
     """
 
@@ -44,6 +49,8 @@ class Facts:
     audio_seconds: float
     weights: frozenset[str]
     cores: int
+    slowness: float = 1.0
+    convolution_slowness: float = 1.0
     backbones: Mapping[str, float] = field(default_factory=dict)
     symmetries: str = ""
 
@@ -85,6 +92,8 @@ def gather(
         audio_seconds=_audio_seconds(_values(cells, schema.names_of(Meaning.AUDIO))),
         weights=weights,
         cores=usable_cores(),
+        slowness=min(MOST_SLOWNESS, max(1.0, PRODUCT_SPEED / product_speed())),
+        convolution_slowness=1.0 if fast_bfloat16() else WITHOUT_BFLOAT16,
         backbones=backbones or {},
     )
 

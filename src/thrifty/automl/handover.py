@@ -27,7 +27,7 @@ from thrifty.exporting import artifact as artifacts
 from thrifty.exporting import measure, verify
 from thrifty.runtime.graph import Graph
 from thrifty.runtime.predictor import Predictor
-from thrifty.tuning.policies.ladder import Refit
+from thrifty.tuning.policies.ladder import Refit, again_seconds
 from thrifty.tuning.trial import Trial
 
 MOST_REFIT_SHARE = 0.4  # of the budget
@@ -218,11 +218,13 @@ def refit_to_come(session: Session) -> Refit:
 def _refit_seconds(session: Session, trial: Trial) -> float:
     """What a fit on all development rows takes, on all cores, with a little to spare.
 
-    A network is not trained beyond the epoch that was chosen, and no other model with settings that were not.
+    A network is not trained beyond the epoch that was chosen, and no other model with settings that were not. What the
+    cache keeps is not computed again.
     """
     found = _chosen(session, trial)
     share = found["stop_epoch"] / found["epochs"] if found.get("stop_epoch") and found.get("epochs") else 1.0
-    seconds = min(trial.cost_seconds, NETWORK_OVERHEAD_SECONDS + share * trial.cost_seconds)
+    cost = again_seconds(trial)
+    seconds = min(cost, NETWORK_OVERHEAD_SECONDS + share * cost)
     seconds -= trial.extra.get("notes", {}).get("others_seconds", 0.0)
     alone = not session.candidate_of(trial).all_cores and session.executor.cores > 1
     return 1.15 * session.grown * seconds * (ALL_CORES if alone else 1.0)

@@ -168,18 +168,31 @@ def arms(plan: Plan, facts: Facts) -> list[Arm]:
             Arm(
                 name=name,
                 space=planned.space,
-                seconds=0.0 if plan.single else prior.seconds,
+                seconds=0.0 if plan.single else facts.slowness * prior.seconds,
                 skill=prior.skill,
                 spread=prior.spread,
                 first={path: _value_at(planned.recipe, path) for path in planned.space},
                 cores=facts.cores if planned.candidate.all_cores else 1,
                 elastic=prior.elastic and not fixed_seconds and not plan.single,
-                least_seconds=prior.least_seconds,
+                least_seconds=None if prior.least_seconds is None else facts.slowness * prior.least_seconds,
                 overhead_seconds=NETWORK_OVERHEAD_SECONDS if prior.elastic else 0.0,
                 contrast=_contrast(planned),
+                shared=_shared(planned, facts),
             )
         )
     return found
+
+
+def _shared(planned: Planned, facts: Facts) -> dict[str, float]:
+    """Seconds for each block of frozen features, which the cache has for the other candidates then.
+
+    None of blocks that the user chose: the candidates' seconds are not of these.
+    """
+    if "preparation.blocks" in planned.wished:
+        return {}
+    threads = facts.cores if planned.candidate.all_cores else 1
+    blocks = set(planned.recipe.preparation.blocks) & set(registry.embedding_blocks(facts))
+    return {b: facts.slowness * registry.feature_seconds(facts, (b,)) / threads for b in sorted(blocks)}
 
 
 def _contrast(planned: Planned) -> dict[str, Any]:

@@ -161,7 +161,9 @@ def _go(
 ) -> Outcome:
     from thrifty.automl.handover import hand_over
     from thrifty.execution.processes import ProcessExecutor
+    from thrifty.execution.resources import product_speed
 
+    product_speed()  # while nothing else runs
     with Interruption() as interruption, ProcessExecutor(log_folder=directory.logs) as executor:
         directory.sweep()
         executor.warm(CLASSICAL[1])

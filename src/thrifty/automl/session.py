@@ -96,7 +96,7 @@ class Session:
 
     @property
     def perfect(self) -> float:
-        return 1.0 if METRICS[self.metric].sign > 0 else 0.0
+        return METRICS[self.metric].perfect
 
     @property
     def positive(self) -> int | None:
@@ -186,7 +186,7 @@ class Session:
         seed_of = trial.extra.get("contrast_of", trial.id)
         recipe = to_json(planning.recipe_of(self.plan, trial.config, derive(self.request.seed, "trial", seed_of)))
         write_json(folder / "recipe.json", recipe)
-        left = self.search_clock.left()
+        left = min(self.search_clock.left(), purchase.extra.get("most_seconds", math.inf))
         return self._job(self.candidate_of(trial), folder, recipe, "train", left)
 
     @property

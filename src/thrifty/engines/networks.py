@@ -34,6 +34,7 @@ from thrifty.training.batches import in_order
 from thrifty.training.precision import Precision
 
 PREDICT_ROWS = 256  # at once
+PADDED_ROWS = 32  # at once on a processor, where they are padded to the longest of them
 MOST_BINNED = 300  # features that get bins
 
 
@@ -122,9 +123,10 @@ def predict(network: nn.Module, inputs: Inputs, rows: np.ndarray, precision: Pre
     network.eval()
     places = inputs.places(rows)
     order = np.arange(len(rows)) if inputs.lengths is None else np.argsort(inputs.lengths[places], kind="stable")
+    padded = inputs.lengths is not None and precision.device == "cpu"
     parts = []
     with torch.inference_mode(), precision.autocast():
-        for batch in in_order(inputs.arrays, places[order], PREDICT_ROWS):
+        for batch in in_order(inputs.arrays, places[order], PADDED_ROWS if padded else PREDICT_ROWS):
             scores_NK = network(**{name: precision.move(tensor) for name, tensor in batch.items()})
             parts.append(scores_NK.float().cpu().numpy())
     scores_NK = np.concatenate(parts)

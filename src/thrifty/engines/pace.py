@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,12 @@ from thrifty.training.state import begin
 EXPORT_SECONDS = 1.5  # kept for writing and checking the model
 WRITE_SECONDS = 5e-8  # of one of its weights
 FEW_ROWS, MORE_ROWS = 8, 64  # whose prediction is timed before training, to know what validation will take
+NUM_LENGTHS = 4  # different ones among these, where batches are padded
 NUM_TIMES = 3
-MEASURE_SECONDS = 0.3
+MEASURE_SECONDS, MEASURE_SHARE = (
+    0.3,
+    0.015,
+)  # measuring may take the longer of these seconds and this share of those left
 
 
 def device_of(trial: Trial) -> str:
@@ -42,8 +47,9 @@ class Pace:
 
 def pace_of(trial: Trial, inputs: Inputs, network: nn.Module, places: np.ndarray, precision: Precision) -> Pace:
     """Measures what each fit will take beside its training; what is imported first is not counted."""
-    in_full = _row_seconds(network, inputs, exact(trial))
-    low = in_full if precision == exact(trial) else _row_seconds(network, inputs, precision)
+    most = max(MEASURE_SECONDS, MEASURE_SHARE * trial.seconds_left())
+    in_full = _row_seconds(network, inputs, exact(trial), most)
+    low = in_full if precision == exact(trial) else _row_seconds(network, inputs, precision, most)
     build_seconds = 0.0
     if len(trial.rounds()) > 1:
         began = time.monotonic()
@@ -52,24 +58,45 @@ def pace_of(trial: Trial, inputs: Inputs, network: nn.Module, places: np.ndarray
     return Pace(in_full, low, build_seconds)
 
 
-def _row_seconds(network: nn.Module, inputs: Inputs, precision: Precision) -> float:
-    """Seconds to predict a row: by a few after a few, by more of them where these took no time to speak of.
+def _row_seconds(network: nn.Module, inputs: Inputs, precision: Precision, most_seconds: float) -> float:
+    """Seconds to predict a row: by a few after a few, by more of them where there is time for it.
 
-    The middle of several times counts: what else runs on the machine may make any one of them ten times as long.
+    The middle of several times counts, and of two the lower: the first one may find things not ready, and what else
+    runs on the machine may make any one of them ten times as long.
     """
     predict(network, inputs, inputs.every[:1], precision)
-    started = time.monotonic()
+    row_seconds, started = 0.0, time.monotonic()
     for most in (FEW_ROWS, MORE_ROWS):
-        some = inputs.every[:: max(1, len(inputs.every) // most)][:most]
+        parts = sample_of(inputs, most)
+        num_rows = padded_rows(inputs, parts)
         times: list[float] = []
-        while len(times) < NUM_TIMES and (not times or time.monotonic() - started < MEASURE_SECONDS):
-            began = time.monotonic()
-            predict(network, inputs, some, precision)
-            times.append(time.monotonic() - began)
-        took = statistics.median(times)
-        if took > 0.1 or time.monotonic() - started > MEASURE_SECONDS:
+        if time.monotonic() - started + row_seconds * num_rows > most_seconds:
             break
-    return took / len(some)
+        while len(times) < NUM_TIMES and (not times or time.monotonic() - started < most_seconds):
+            began = time.monotonic()
+            for part in parts:
+                predict(network, inputs, part, precision)
+            times.append(time.monotonic() - began)
+        row_seconds = statistics.median_low(times) / num_rows
+    return row_seconds
+
+
+def sample_of(inputs: Inputs, most: int) -> list[np.ndarray]:
+    """Up to `most` rows from everywhere; where batches are padded, in parts that rows of one length fill."""
+    if inputs.lengths is None:
+        return [inputs.every[:: max(1, len(inputs.every) // most)][:most]]
+    order = np.argsort(inputs.lengths, kind="stable")
+    size = max(1, min(most, len(order)) // NUM_LENGTHS)
+    starts = (np.arange(NUM_LENGTHS) + 0.5) / NUM_LENGTHS * len(order) - size / 2
+    return [inputs.every[np.sort(order[max(0, round(start)) :][:size])] for start in starts]
+
+
+def padded_rows(inputs: Inputs, parts: Sequence[np.ndarray]) -> float:
+    """How many rows of the mean length the parts are, padded."""
+    if inputs.lengths is None:
+        return float(sum(map(len, parts)))
+    longest = [inputs.lengths[inputs.places(part)].max() for part in parts]
+    return float(sum(len(part) * most for part, most in zip(parts, longest, strict=True)) / inputs.lengths.mean())
 
 
 def end_seconds_of(trial: Trial, network: nn.Module, pace: Pace, round_: Round | None) -> float:

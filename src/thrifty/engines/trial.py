@@ -310,5 +310,7 @@ def finish(trial: Trial, scores_VK: np.ndarray | None, notes: Mapping[str, Any])
         write_validation(trial, scores_VK)
         value = score(trial, trial.dataset.splits.validation_rows, scores_VK)
     seconds = round(trial.clock.elapsed(), 4)
-    told = {**notes, "found_older": trial.cache.found_older} if trial.cache.found_older else dict(notes)
+    told = {**notes, "cached_seconds": round(trial.cache.made_seconds, 3)}
+    if trial.cache.found_older:
+        told["found_older"] = trial.cache.found_older
     return {"value": float(value) if math.isfinite(value) else None, "seconds": seconds, "notes": told}

@@ -136,6 +136,45 @@ def test_an_elastic_arm_leaves_time_for_those_that_were_not_tried():
     assert 65.0 < seconds_of_the_first_network(150.0, *many) < 80.0  # half of what is left, at least
 
 
+def test_what_arms_share_is_paid_for_once():
+    first = replace(CHEAP, name="first", seconds=60.0, shared={"embedding": 58.0})
+    second = replace(CHEAP, name="second", seconds=65.0, shared={"embedding": 58.0})
+    policy, one = ladder(BASE, first, second), study()
+    one.finish(one.start({"candidate": "baseline"}), 0.0, cost_seconds=0.1)
+    assert {View(policy, one, clock(1000.0)).offer(arm).price for arm in (first, second)} == {60.0, 65.0}
+    trial = one.start({"candidate": "first"})
+    one.finish(trial, 0.5, cost_seconds=60.0, extra={"notes": {"cached_seconds": 58.0}})
+    view = View(policy, one, clock(1000.0))
+    assert view.speed == 1.0
+    assert {view.offer(first).price, view.offer(second).price} == {2.0, 7.0}
+
+
+@pytest.mark.parametrize(
+    ("single_seconds", "least_seconds", "bought", "most_seconds"),
+    [(90.0, 5.0, True, 90.0), (90.0, None, False, None), (30.0, 5.0, False, None), (190.0, 5.0, True, None)],
+)
+def test_a_free_core_is_filled_until_all_are_wanted(single_seconds, least_seconds, bought, most_seconds):
+    """By an arm of 120 seconds that can do with less, but not with less than half; whole where there is time for it."""
+    single = replace(CHEAP, name="single", seconds=single_seconds, skill=0.9)
+    filler = replace(CHEAP, name="filler", seconds=120.0, skill=0.6, least_seconds=least_seconds)
+    network = replace(ELASTIC, seconds=30.0, skill=0.8)
+    policy, one = ladder(BASE, single, filler, network, free=1), study()
+    one.finish(one.start({"candidate": "baseline"}), 0.0, cost_seconds=0.1)
+    one.start({"candidate": "single"}, extra={"started_seconds": 0.0})
+    decision = policy.decide(one, clock(500.0))
+    assert isinstance(decision, Purchase) == bought
+    assert not bought or decision.extra.get("most_seconds") == most_seconds
+
+
+@pytest.mark.parametrize(("left", "bought"), [(12.0, False), (20.0, True)])
+def test_an_arm_that_makes_less_of_less_time_is_not_started_again_to_be_cut(left, bought):
+    cuttable = replace(CHEAP, seconds=10.0, least_seconds=1.0)
+    policy, one = ladder(BASE, cuttable), study()
+    one.finish(one.start({"candidate": "baseline"}), 0.0, cost_seconds=0.1)
+    one.finish(one.start({"candidate": "cheap"}), 0.5, cost_seconds=10.0)
+    assert (View(policy, one, clock(left)).offer(cuttable) is not None) == bought
+
+
 @pytest.mark.parametrize(("left", "bought"), [(40.0, False), (60.0, True)])
 def test_an_elastic_arm_is_not_started_again_with_half_of_what_it_took(left, bought):
     policy, one = ladder(BASE, ELASTIC), study()
@@ -179,7 +218,8 @@ def test_cores_are_kept_free_for_an_arm_that_still_fits_when_they_are(budget, wa
     one.finish(one.start({"candidate": "baseline"}), 0.1, cost_seconds=0.1)
     one.start({"candidate": "cheap"}, extra={"started_seconds": 0.0})
     slow = replace(CHEAP, seconds=30.0)
-    decision = ladder(BASE, slow, SHORTENED, wide, free=1).decide(one, clock(budget))
+    hardly_shortened = replace(DEAR, least_seconds=35.0)
+    decision = ladder(BASE, slow, hardly_shortened, wide, free=1).decide(one, clock(budget))
     assert isinstance(decision, Wait) == waits
 
 

@@ -25,7 +25,7 @@ def recipe(facts: Facts) -> Recipe:
 def prior(facts: Facts) -> Prior:
     epoch = facts.num_rows * facts.num_fits * max(0.5, min(MAX_SECONDS, facts.audio_seconds)) * 2e-3 * 2 / facts.cores
     alone = facts.num_modalities == 1
-    return Prior(4 + 30 * epoch, skill=0.8 if alone else 0.35, spread=0.12, elastic=True)
+    return Prior(4 + 30 * epoch * facts.convolution_slowness, skill=0.8 if alone else 0.35, spread=0.12, elastic=True)
 
 
 CANDIDATE = Candidate("audio_network", PYTORCH, unfit, recipe, prior, all_cores=True)

@@ -20,6 +20,10 @@ NAMES = (
     "audio_finetune", "fusion_network",
 )  # fmt: skip
 
+WIDTH = {  # features of a block, or of each column of one, bins included
+    "numbers": 10, "timestamps": 12, "categories": 10, "text_statistics": 10, "image_statistics": 900,
+    "log_mel_statistics": 900, "image_embedding": 1280, "text_embedding": 384, "speech_embedding": 192,
+}  # fmt: skip
 
 LEAST_FIT = 0.08  # of a fit that can be cut short
 
@@ -114,3 +118,9 @@ def feature_seconds(facts: Facts, blocks: tuple[str, ...]) -> float:
         "speech_embedding": 6e-3 * facts.audio_seconds * facts.num_audios * facts.dearness("speech"),
     }
     return facts.num_rows * sum(per_row.get(block, 2e-6) for block in blocks)
+
+
+def width_of(facts: Facts, blocks: tuple[str, ...]) -> float:
+    """About how many features the blocks give."""
+    counts = {"numbers": facts.num_numbers, "timestamps": facts.num_timestamps, "categories": facts.num_categories}
+    return sum(counts.get(block, 1) * WIDTH.get(block, 0) for block in blocks)

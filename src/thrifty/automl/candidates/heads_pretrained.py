@@ -33,7 +33,8 @@ def recipe(facts: Facts) -> Recipe:
 
 
 def prior(facts: Facts) -> Prior:
-    seconds = 1.0 + feature_seconds(facts, blocks_of(facts)) / facts.cores + head_seconds(facts)
+    blocks = blocks_of(facts)
+    seconds = 1.0 + feature_seconds(facts, blocks) / facts.cores + head_seconds(facts, blocks)
     return Prior(seconds, skill=0.7 if facts.num_modalities == 1 else 0.75, spread=0.15)
 
 

@@ -1,15 +1,11 @@
 """An ensemble of networks inside one, on the columns of a table together with frozen features of all others."""
 
 from thrifty.automl.candidates import heads_pretrained
-from thrifty.automl.candidates.candidate import PYTORCH, Candidate, Prior, feature_seconds
+from thrifty.automl.candidates.candidate import PYTORCH, Candidate, Prior, feature_seconds, width_of
 from thrifty.automl.facts import Facts
 from thrifty.recipe import Recipe, TableNetwork, Training
 
 MIN_ROWS = 50
-WIDTH = {
-    "numbers": 10, "timestamps": 12, "categories": 10, "text_statistics": 10, "image_statistics": 900,
-    "log_mel_statistics": 900, "image_embedding": 1280, "text_embedding": 384, "speech_embedding": 192,
-}  # fmt: skip
 MOST_NUMBERS = 200_000_000  # of all rows' features: 0.8 GB
 
 
@@ -24,9 +20,7 @@ def unfit(facts: Facts) -> str | None:
 
 
 def width(facts: Facts) -> float:
-    """About how many features there are, bins included."""
-    counts = {"numbers": facts.num_numbers, "timestamps": facts.num_timestamps, "categories": facts.num_categories}
-    return sum(counts.get(block, 1) * WIDTH[block] for block in heads_pretrained.blocks_of(facts))
+    return width_of(facts, heads_pretrained.blocks_of(facts))
 
 
 def recipe(facts: Facts) -> Recipe:

@@ -33,6 +33,10 @@ OVERDUE = 0.3  # of the seconds that a trial has run, that it is expected to go 
 SLACK = 0.95  # of what an elastic trial is allotted is for its training, so that a slow machine does not cut it short
 LEAST_SHARE = 0.15  # of its prior seconds, below which an elastic arm is not worth starting
 AGAIN_SHARE = 0.6  # of what its best trial took, below which it is not worth starting again
+UNCUT = 1.6  # times what its trials took, that an arm needs to be started again if it can be cut short
+MOST_CUT = (
+    0.5  # of its price, that an arm which makes less of less time has at least, to fill cores until all are wanted
+)
 MAX_FAILURES = 2
 
 
@@ -44,7 +48,8 @@ class Arm:
     first: the values of its first configuration, by path. cores: cores that a trial takes. elastic: a trial
     costs what it is allotted, told it as `seconds_path`. least_seconds: with so many its first trial is worth a start,
     though it wants more; None where it cannot do with less. contrast: values, by path, that switch off what is to be
-    known the worth of: a trial of the best configuration with them tells it.
+    known the worth of: a trial of the best configuration with them tells it. shared: how many of the seconds go into
+    parts, by name, that other arms need too: for all of them these are there when one has ended.
     """
 
     name: str
@@ -59,6 +64,7 @@ class Arm:
     seconds_path: str = "training.seconds"
     contrast: Mapping[str, Any] = field(default_factory=dict)
     least_seconds: float | None = None
+    shared: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,8 +132,8 @@ class Ladder:
         free = self.free_cores()
         patience = view.patience(worthy[0].arm) if worthy[0].arm.cores > free else math.inf
         for offer in worthy:
-            if offer.arm.cores <= free and offer.price <= patience:
-                return self._buy(view, offer)
+            if offer.arm.cores <= free and view.shortest(offer) <= patience:
+                return self._buy(view, offer, patience)
         return Wait()
 
     def drop(self, study: Study, clock: Clock) -> list[tuple[int, str]]:
@@ -145,7 +151,8 @@ class Ladder:
                 dropped.append((trial.id, "its curve cannot reach the best"))
         return dropped
 
-    def _buy(self, view: View, offer: Offer) -> Purchase:
+    def _buy(self, view: View, offer: Offer, patience: float) -> Purchase:
+        """patience: seconds after which the trial's cores are wanted."""
         arm = offer.arm
         why = f"gain {offer.gain:.4f} for {offer.price:.1f} s"
         cut_short = [t for t in view.trials_of(arm.name) if t.state in (State.WAITING, State.PAUSED)]
@@ -156,7 +163,10 @@ class Ladder:
             config |= self._vary(view, arm)
         if arm.elastic:
             config[arm.seconds_path] = round(max(1.0, SLACK * offer.price - arm.overhead_seconds), 2)
-        return Purchase(config=config, why=why, extra={"started_seconds": round(view.clock.elapsed(), 3)})
+        extra = {"started_seconds": round(view.clock.elapsed(), 3)}
+        if offer.price > patience:
+            extra["most_seconds"] = round(patience, 3)
+        return Purchase(config=config, why=why, extra=extra)
 
     def _vary(self, view: View, arm: Arm) -> dict[str, Any]:
         """A new configuration of the arm, by what its trials so far have come to."""
@@ -181,6 +191,7 @@ class View:
         self.running = [t for t in self.trials if t.state == State.RUNNING]
         base = [value_of(t) for t in self.done_of(ladder.baseline)]
         self.base = base[0] if base else None
+        self.there = {name for arm in ladder.arms.values() if self.done_of(arm.name) for name in arm.shared}
         done = [t for t in self.trials if t.state == State.DONE and t.values]
         skills = [self.skill(value_of(t)) for t in done]
         self.best = max(skills) if skills and self.base is not None else None
@@ -217,10 +228,20 @@ class View:
         gain = 1.0 if arm.name == self.ladder.baseline else self._gain(arm, done, running)  # skill is told by it
         for left in (self.left + self.refit.seconds, self.left):
             price = self._price(arm, done, left)
-            if price is not None and price <= left and (left == self.left or self._before_refit(gain / price)):
+            if (
+                price is not None
+                and price <= left
+                and (left == self.left or self._before_refit(gain / max(price, 1e-3)))
+            ):
                 return Offer(arm, gain, price, first=not tried)
         self.unaffordable = True
         return None
+
+    def shortest(self, offer: Offer) -> float:
+        """The seconds that the offer may be cut to: its price, or a part of it where less time gives a model too."""
+        if not offer.first or offer.arm.least_seconds is None:
+            return offer.price
+        return max(MOST_CUT * offer.price, self._seconds(offer.arm, offer.arm.least_seconds))
 
     def _before_refit(self, rate: float) -> bool:
         """Whether a trial of this gain a second may take the time of the refit."""
@@ -228,22 +249,28 @@ class View:
             return False
         return rate * self.refit.seconds > self.refit.gain * (1.0 - self.best)
 
+    def _seconds(self, arm: Arm, believed: float | None = None) -> float:
+        """What a first trial of the arm will take, of the seconds believed (the arm's own unless given)."""
+        there = sum(seconds for name, seconds in arm.shared.items() if name in self.there)
+        return max(0.0, (arm.seconds if believed is None else believed) - there) * self.speed
+
     def _price(self, arm: Arm, done: list[Trial], left: float) -> float | None:
         if arm.elastic:
-            wanted = 2.0 * arm.seconds * self.speed
+            wanted = 2.0 * self._seconds(arm)
             price = min(wanted, left if done else max(FIRST_SHARE * left, left - self._untried(arm)))
             if left - price < LEAST_SHARE * wanted:
                 price = min(wanted, left)
-            least = max(arm.overhead_seconds + 2.0, LEAST_SHARE * arm.seconds * self.speed)
+            least = max(arm.overhead_seconds + 2.0, LEAST_SHARE * self._seconds(arm))
             if done:
                 best = max(done, key=lambda t: self.skill(value_of(t)))
-                least = max(least, AGAIN_SHARE * best.cost_seconds)
+                least = max(least, AGAIN_SHARE * again_seconds(best))
             return price if price >= least else None
         if done:
-            costs = [t.cost_seconds for t in done]
-            return statistics.median(costs[1:] or costs)
-        price = arm.seconds * self.speed
-        if arm.least_seconds is not None and arm.least_seconds * self.speed <= left:
+            price = statistics.median(again_seconds(t) for t in done)
+            uncut = price if arm.least_seconds is None else UNCUT * price
+            return price if uncut <= left else None
+        price = self._seconds(arm)
+        if arm.least_seconds is not None and self._seconds(arm, arm.least_seconds) <= left:
             return min(price, left)
         return price
 
@@ -255,7 +282,7 @@ class View:
                 continue
             if other.name == self.ladder.baseline or self._gain(other, [], 0) >= self.least_gain:
                 least = 2.0 * LEAST_SHARE if other.elastic else 1.0
-                seconds += least * other.seconds * self.speed * other.cores / max(a.cores for a in arms)
+                seconds += least * self._seconds(other) * other.cores / max(a.cores for a in arms)
         return seconds
 
     def _gain(self, arm: Arm, done: list[Trial], running: int) -> float:
@@ -297,7 +324,10 @@ class View:
         for arm in self.ladder.arms.values():
             done = self.done_of(arm.name)
             if done and not arm.elastic and arm.seconds >= 0.5:
-                ratios.append(math.log(max(done[0].cost_seconds, 0.05) / arm.seconds))
+                shared, cached = sum(arm.shared.values()), cached_seconds(done[0])
+                found = cached is not None and cached < 0.2 * shared  # in the cache, made by another
+                foreseen = arm.seconds - (shared if found else 0.0)
+                ratios.append(math.log(max(done[0].cost_seconds, 0.05) / max(foreseen, 0.05)))
         return math.exp(sum(ratios) / (len(ratios) + 2)) if ratios else 1.0
 
     def expected_seconds(self, trial: Trial) -> float:
@@ -331,6 +361,17 @@ def worth(trial: Trial) -> float:
     """The result of a trial that is done, -inf without one."""
     value = value_of(trial)
     return -math.inf if value is None else value
+
+
+def cached_seconds(trial: Trial) -> float | None:
+    """What the trial took for what is in a cache since; None where its notes do not say."""
+    seconds = trial.extra.get("notes", {}).get("cached_seconds")
+    return None if seconds is None else float(seconds)
+
+
+def again_seconds(trial: Trial) -> float:
+    """What the trial would take again."""
+    return max(0.0, trial.cost_seconds - (cached_seconds(trial) or 0.0))
 
 
 def value_of(trial: Trial) -> float | None:
