@@ -66,6 +66,25 @@ def test_a_network_for_whose_epochs_there_is_no_time_makes_as_many_steps_as_befo
 
 
 @pytest.mark.parametrize(
+    ("elastic", "cost", "kept"), [(False, 10.0, True), (False, 80.0, False), (True, 10.0, False), (False, 200.0, None)]
+)
+def test_seconds_are_kept_for_a_small_refit_whatever_else_they_could_buy(
+    tmp_path: Any, elastic: bool, cost: float, kept: bool | None
+) -> None:
+    trial: Any = SimpleNamespace(id=0, config={"candidate": "trees"}, cost_seconds=cost, extra={})
+    candidate = SimpleNamespace(all_cores=True, prior=lambda facts: SimpleNamespace(elastic=elastic))
+    session: Any = SimpleNamespace(
+        done=lambda: [trial], dataset=SimpleNamespace(splits=SimpleNamespace(rounds=lambda: [0])), facts=None,
+        has_refit=lambda ident: False, candidate_of=lambda trial: candidate, executor=SimpleNamespace(cores=2),
+        directory=SimpleNamespace(trial=lambda ident: tmp_path), grown=1.1,
+        clock=SimpleNamespace(budget_seconds=300.0), search_clock=SimpleNamespace(left=lambda: 250.0),
+    )  # fmt: skip
+    refit = handover.refit_to_come(session)
+    assert refit.seconds == (0.0 if kept is None else pytest.approx(1.15 * 1.1 * cost))
+    assert kept is None or refit.always == kept
+
+
+@pytest.mark.parametrize(
     ("int8", "precision"), [({"kept": True}, "int8"), ({"kept": False}, "float32"), (None, "float32")]
 )
 def test_an_artifact_that_became_int8_is_compared_again(

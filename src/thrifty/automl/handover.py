@@ -31,6 +31,7 @@ from thrifty.tuning.policies.ladder import Refit, again_seconds
 from thrifty.tuning.trial import Trial
 
 MOST_REFIT_SHARE = 0.4  # of the budget
+SMALL_REFIT_SHARE = 0.2  # of the budget, that is kept for a refit whatever else could be had for it
 ROWS_POWER = 0.3  # of the number of rows, by which errors fall (.07 to .35 in https://arxiv.org/abs/1712.00409)
 ALL_CORES = 0.65  # of its seconds, that a fit which had one core takes on all of them
 HURRY_SECONDS = 6.0  # for everything after an interruption
@@ -201,18 +202,20 @@ def write_artifact(session: Session, choice: Choice, decision: Tuned | None) -> 
 def refit_to_come(session: Session) -> Refit:
     """What fitting the best so far again on all rows takes and brings; nothing where it would take too much.
 
-    The seconds of a network, which takes what it was allotted, are kept from trials that bring less alone.
+    The seconds of a network, which takes what it was allotted, and many seconds of any other are kept from trials that
+    bring less alone.
     """
     done = session.done()
     if not done or len(session.dataset.splits.rounds()) > 1 or session.has_refit(done[0].id):
         return Refit()
     candidate = session.candidate_of(done[0])
     seconds = _refit_seconds(session, done[0])
-    most = min(MOST_REFIT_SHARE * (session.clock.budget_seconds or 0.0), session.search_clock.left())
-    if seconds > most:
+    budget = session.clock.budget_seconds or 0.0
+    if seconds > min(MOST_REFIT_SHARE * budget, session.search_clock.left()):
         return Refit()
     gain = 1.0 - session.grown**-ROWS_POWER
-    return Refit(seconds, gain, always=not candidate.prior(session.facts).elastic)
+    always = not candidate.prior(session.facts).elastic and seconds <= SMALL_REFIT_SHARE * budget
+    return Refit(seconds, gain, always)
 
 
 def _refit_seconds(session: Session, trial: Trial) -> float:
