@@ -22,10 +22,8 @@ WRITE_SECONDS = 5e-8  # of one of its weights
 FEW_ROWS, MORE_ROWS = 8, 64  # whose prediction is timed before training, to know what validation will take
 NUM_LENGTHS = 4  # different ones among these, where batches are padded
 NUM_TIMES = 3
-MEASURE_SECONDS, MEASURE_SHARE = (
-    0.3,
-    0.015,
-)  # measuring may take the longer of these seconds and this share of those left
+MEASURE_SECONDS = 0.3  # that measuring may take in any case,
+MEASURE_SHARE = 0.03  # and of the seconds left where that is more
 
 
 def device_of(trial: Trial) -> str:
