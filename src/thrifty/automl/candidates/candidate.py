@@ -32,7 +32,8 @@ LEAST_FIT = 0.08  # of a fit that can be cut short
 class Prior:
     """What is believed before the first trial.
 
-    seconds: wall clock of one trial with its `cores` cores.
+    seconds: wall clock of one trial with its `cores` cores, on a processor with AVX-512 and bfloat16; that others are
+        slower is known (`Facts.slowness`).
     skill, spread: mean and standard deviation of (score - baseline) / (perfect - baseline).
     elastic: the cost follows what is allotted (a network whose schedule is fitted to the seconds given).
     least_seconds: what is worth a trial that fits less (fewer trees, fewer landmarks), as there is no time for more;
