@@ -28,8 +28,8 @@ class Facts:
     audio_seconds: the 95th percentile. text_chars: the mean over rows of all text columns together.
     weights: kinds of pretrained weights that were found, of `image`, `text`, `speech`.
     symmetries: changes of images that were seen to keep labels, as a recipe names them.
-    slowness: how many times the seconds that candidates foresee this machine takes, 1 to 2;
-    convolution_slowness: and how many times these again for training convolutions.
+    slowness: what the seconds of a prior are multiplied by for this machine, 1 to 2; convolution_slowness: and those of
+    training convolutions once more.
     backbones: of those that were named and can be trained on, the megabytes (10^6 bytes) of their weights.
     """
 

@@ -32,12 +32,8 @@ def recipe(facts: Facts) -> Recipe:
 def prior(facts: Facts) -> Prior:
     seconds = min(MAX_SECONDS, max(0.5, facts.audio_seconds)) * PASS_SECONDS * facts.backbones["speech"] / 32
     epoch = facts.num_rows * facts.num_fits * seconds / facts.cores
-    return Prior(
-        6 + 4 * epoch * facts.convolution_slowness,
-        skill=0.8 if facts.num_modalities == 1 else 0.35,
-        spread=0.15,
-        elastic=True,
-    )
+    seconds = 6 + 4 * epoch * facts.convolution_slowness
+    return Prior(seconds, skill=0.8 if facts.num_modalities == 1 else 0.35, spread=0.15, elastic=True)
 
 
 DOMAINS: dict[str, Domain] = {

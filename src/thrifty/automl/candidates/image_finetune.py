@@ -39,12 +39,8 @@ def prior(facts: Facts) -> Prior:
     a_pass = PASS_SECONDS * (size(facts) / 64) ** 2 * facts.dearness("image")
     epoch = facts.num_rows * facts.num_fits * a_pass / facts.cores
     skill = 0.8 if facts.image_side >= 48 else 0.6  # it was pretrained on photographs, which small images are not
-    return Prior(
-        5 + 5 * epoch * facts.convolution_slowness,
-        skill=skill if facts.num_modalities == 1 else 0.35,
-        spread=0.12,
-        elastic=True,
-    )
+    seconds = 5 + 5 * epoch * facts.convolution_slowness
+    return Prior(seconds, skill=skill if facts.num_modalities == 1 else 0.35, spread=0.12, elastic=True)
 
 
 DOMAINS: dict[str, Domain] = {

@@ -30,12 +30,8 @@ def prior(facts: Facts) -> Prior:
     epoch = facts.num_rows * facts.num_fits * (size(facts) / 28) ** 2 * 2.5e-4 * 2 / facts.cores
     alone = facts.num_modalities == 1
     few = facts.num_rows < 2000
-    return Prior(
-        4 + 30 * epoch * facts.convolution_slowness,
-        skill=(0.65 if few else 0.85) if alone else 0.35,
-        spread=0.12,
-        elastic=True,
-    )
+    seconds = 4 + 30 * epoch * facts.convolution_slowness
+    return Prior(seconds, skill=(0.65 if few else 0.85) if alone else 0.35, spread=0.12, elastic=True)
 
 
 CANDIDATE = Candidate("image_network", PYTORCH, unfit, recipe, prior, all_cores=True)

@@ -34,9 +34,7 @@ SLACK = 0.95  # of what an elastic trial is allotted is for its training, so tha
 LEAST_SHARE = 0.15  # of its prior seconds, below which an elastic arm is not worth starting
 AGAIN_SHARE = 0.6  # of what its best trial took, below which it is not worth starting again
 UNCUT = 1.6  # times what its trials took, that an arm needs to be started again if it can be cut short
-MOST_CUT = (
-    0.5  # of its price, that an arm which makes less of less time has at least, to fill cores until all are wanted
-)
+MOST_CUT = 0.5  # of its price, to which an arm that makes less of less time is cut, to fill cores until all are wanted
 MAX_FAILURES = 2
 
 
@@ -228,12 +226,11 @@ class View:
         gain = 1.0 if arm.name == self.ladder.baseline else self._gain(arm, done, running)  # skill is told by it
         for left in (self.left + self.refit.seconds, self.left):
             price = self._price(arm, done, left)
-            if (
-                price is not None
-                and price <= left
-                and (left == self.left or self._before_refit(gain / max(price, 1e-3)))
-            ):
-                return Offer(arm, gain, price, first=not tried)
+            if price is None or price > left:
+                continue
+            offer = Offer(arm, gain, price, first=not tried)
+            if left == self.left or self._before_refit(offer.rate):
+                return offer
         self.unaffordable = True
         return None
 
