@@ -42,13 +42,26 @@ def test_gradients_are_those_of_differences() -> None:
     for s, e in enumerate(np.eye(len(settings)) * step):
         slope = (model._loss(settings + e, x_NC, y_N)[0] - model._loss(settings - e, x_NC, y_N)[0]) / (2 * step)
         assert math.isclose(gradient[s], slope, rel_tol=1e-3, abs_tol=1e-4)
-    point = np.random.default_rng(1).random(4)
+    x_MC = np.random.default_rng(1).random((3, 4))
     for best in (0.0, -3.0, -40.0):
-        gain, slope_C = model.gain_at(point, best)
-        assert math.isclose(gain, log_expected_improvement(*model.predict(point[None]), best)[0], rel_tol=1e-6)
+        gain_M, slope_MC = model.gains_at(x_MC, best)
+        assert np.allclose(gain_M, log_expected_improvement(*model.predict(x_MC), best), rtol=1e-6)
         for c, e in enumerate(np.eye(4) * step):
-            slope = (model.gain_at(point + e, best)[0] - model.gain_at(point - e, best)[0]) / (2 * step)
-            assert math.isclose(slope_C[c], slope, rel_tol=1e-3, abs_tol=1e-3)
+            slope_M = (model.gains_at(x_MC + e, best)[0] - model.gains_at(x_MC - e, best)[0]) / (2 * step)
+            assert np.allclose(slope_MC[:, c], slope_M, rtol=1e-3, atol=1e-3)
+
+
+def test_points_taken_as_expected_change_no_mean_and_are_known_from_then_on() -> None:
+    model, x_NC, y_N = fitted()
+    x_MC, other_MC = np.random.default_rng(1).random((2, 3, 4))
+    before_M, spread_M = model.predict(other_MC)
+    mean_M = model.expect(x_MC)
+    found_M, less_M = model.predict(other_MC)
+    assert np.allclose(found_M, before_M)
+    assert (less_M < spread_M).all()
+    model.condition(np.vstack([x_NC, x_MC]), np.r_[y_N, mean_M])
+    assert np.allclose(model.predict(other_MC), (found_M, less_M), rtol=1e-4, atol=1e-6)
+    assert np.allclose(model.predict(x_NC)[0], model.observed_N[: len(x_NC)])
 
 
 def test_the_logarithm_of_the_improvement_is_exact_and_never_infinite() -> None:

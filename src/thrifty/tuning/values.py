@@ -24,6 +24,7 @@ LEAST_VARIANCE = 1e-12
 START_NOISE = 0.01
 MOST_SPREADS = 6.0  # from the centre of a setting's prior
 MOST_EXPONENT = 300.0
+LOG_TWO_PI = math.log(2 * math.pi)
 
 
 class ValueModel:
@@ -70,45 +71,69 @@ class ValueModel:
             self.settings_S = found.x
 
     def condition(self, x_NC: np.ndarray, y_N: np.ndarray) -> None:
-        """Takes in the observations that predictions build on."""
+        """Takes in the observations that predictions build on; `observed_N` is what they are believed to be, noiseless."""
         self._scale_C = np.exp(self.settings_S[: self.num_parameters])[self.parameter_C]
         self._a, self._c, noise = np.exp(self.settings_S[self.num_parameters :]).tolist()
+        self._diagonal = noise + JITTER
         self._z_NC = x_NC / self._scale_C
-        k_NN = self._covariance(self._z_NC)
-        self._root_NN = inverse_root(k_NN, noise + JITTER)
+        k_NN = self._covariance(self._z_NC, self._z_NC)
+        self._root_NN = inverse_root(k_NN, self._diagonal)
         self._alpha_N = self._root_NN.T @ (self._root_NN @ y_N)
+        self.observed_N = k_NN @ self._alpha_N
+
+    def expect(self, x_MC: np.ndarray) -> np.ndarray:
+        """Takes in points as if their values were those expected, and gives these [M]: no mean changes by it."""
+        z_MC = x_MC / self._scale_C
+        k_NM = self._covariance(self._z_NC, z_MC)
+        v_NM = self._root_NN @ k_NM
+        mean_M = k_NM.T @ self._alpha_N
+        root_MM = inverse_root(self._covariance(z_MC, z_MC) - v_NM.T @ v_NM, self._diagonal)
+        self._z_NC = np.vstack([self._z_NC, z_MC])
+        upper_NM = np.zeros(v_NM.shape)
+        self._root_NN = np.block([[self._root_NN, upper_NM], [-root_MM @ v_NM.T @ self._root_NN, root_MM]])
+        self._alpha_N = np.r_[self._alpha_N, np.zeros(len(z_MC))]
+        return mean_M
 
     def predict(self, x_MC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation [M] of the noiseless values at `x_MC`."""
-        k_NM = self._covariance(x_MC / self._scale_C)
+        k_NM = self._covariance(self._z_NC, x_MC / self._scale_C)
         v_NM = self._root_NN @ k_NM
         variance_M = self._a + self._c - (v_NM * v_NM).sum(0)
         return k_NM.T @ self._alpha_N, np.sqrt(np.maximum(variance_M, LEAST_VARIANCE))
 
-    def gain_at(self, x_C: np.ndarray, best: float) -> tuple[float, np.ndarray]:
-        """The logarithm of the expected improvement on `best` at one point, and its gradient [C].
+    def gains_at(self, x_MC: np.ndarray, best: float) -> tuple[np.ndarray, np.ndarray]:
+        """The logarithm [M] of the expected improvement on `best` at some points, and its gradient [M, C].
 
         With s = (best - mean) / spread, E = spread (s Phi(s) + phi(s)), so dE = phi(s) d_spread - Phi(s) d_mean.
         """
         from scipy.special import log_ndtr
 
-        d_NC = x_C / self._scale_C - self._z_NC
-        r_N = np.sqrt(5 * (d_NC * d_NC).sum(1))
-        e_N = np.exp(-r_N)
-        k_N = self._a * (1 + r_N + r_N * r_N / 3) * e_N + self._c
-        dk_NC = (-self._a * 5 / 3 * (1 + r_N) * e_N)[:, None] * d_NC / self._scale_C
-        v_N = self._root_NN @ k_N
-        mean = float(k_N @ self._alpha_N)
-        spread = math.sqrt(max(self._a + self._c - float(v_N @ v_N), LEAST_VARIANCE))
-        gain = float(log_expected_improvement(np.array([mean]), np.array([spread]), best)[0])
-        s = (best - mean) / spread
-        by_mean = math.exp(min(float(log_ndtr(s)) - gain, MOST_EXPONENT))
-        by_spread = math.exp(min(-0.5 * (s * s + math.log(2 * math.pi)) - gain, MOST_EXPONENT)) / spread
-        return gain, -by_mean * (self._alpha_N @ dk_NC) - by_spread * ((v_N @ self._root_NN) @ dk_NC)
+        d_MNC = (x_MC / self._scale_C)[:, None] - self._z_NC
+        r_MN = np.sqrt(5 * np.einsum("mnc,mnc->mn", d_MNC, d_MNC))
+        e_MN = self._a * np.exp(-r_MN)
+        k_MN = (1 + r_MN + r_MN * r_MN / 3) * e_MN + self._c
+        v_MN = k_MN @ self._root_NN.T
+        spread_M = np.sqrt(np.maximum(self._a + self._c - np.einsum("mn,mn->m", v_MN, v_MN), LEAST_VARIANCE))
+        s_M = (best - k_MN @ self._alpha_N) / spread_M
+        gain_M = log_improvement(s_M)
+        by_mean_M = np.exp(np.minimum(log_ndtr(s_M) - gain_M, MOST_EXPONENT)) / spread_M
+        by_spread_M = np.exp(np.minimum(-0.5 * (s_M * s_M + LOG_TWO_PI) - gain_M, MOST_EXPONENT)) / spread_M**2
+        by_k_MN = by_mean_M[:, None] * self._alpha_N + by_spread_M[:, None] * (v_MN @ self._root_NN)
+        slope_MC = 5 / 3 * np.einsum("mn,mnc->mc", by_k_MN * (1 + r_MN) * e_MN, d_MNC) / self._scale_C
+        return np.log(spread_M) + gain_M, slope_MC
 
-    def _covariance(self, z_MC: np.ndarray) -> np.ndarray:
-        r_NM = np.sqrt(5 * square_distance(self._z_NC, z_MC))
-        return self._a * (1 + r_NM + r_NM * r_NM / 3) * np.exp(-r_NM) + self._c
+    def _covariance(self, one_NC: np.ndarray, two_MC: np.ndarray) -> np.ndarray:
+        """Of noiseless values, [N, M]; places are in lengths."""
+        r_NM = square_distance(one_NC, two_MC)
+        r_NM *= 5
+        np.sqrt(r_NM, out=r_NM)
+        e_NM = np.exp(-r_NM)
+        e_NM *= self._a
+        r_NM *= 1 + r_NM / 3
+        r_NM += 1
+        r_NM *= e_NM
+        r_NM += self._c
+        return r_NM
 
     def _loss(self, settings_S: np.ndarray, x_NC: np.ndarray, y_N: np.ndarray) -> tuple[float, np.ndarray]:
         """Minus the log posterior of the settings, and its gradient."""
@@ -142,12 +167,15 @@ def log_expected_improvement(mean_M: np.ndarray, spread_M: np.ndarray, best: flo
 
     There the improvement itself is 0 in floating point, and nothing says where to look (https://arxiv.org/abs/2310.20708).
     """
+    return np.log(spread_M) + log_improvement((best - mean_M) / spread_M)
+
+
+def log_improvement(s_M: np.ndarray) -> np.ndarray:
+    """log(s Phi(s) + phi(s))."""
     from scipy.special import erfcx, ndtr
 
-    s_M = (best - mean_M) / spread_M
-    near_M = np.maximum(s_M, -1.0)
-    log_near_M = np.log(near_M * ndtr(near_M) + np.exp(-0.5 * near_M**2) / math.sqrt(2 * math.pi))
-    u_M = np.maximum(-s_M, 1.0)
-    rest_M = np.where(u_M > 1e3, u_M**-2.0, 1 - math.sqrt(math.pi / 2) * u_M * erfcx(u_M / math.sqrt(2)))
-    log_far_M = -0.5 * u_M**2 - 0.5 * math.log(2 * math.pi) + np.log(np.maximum(rest_M, 1e-300))
-    return np.log(spread_M) + np.where(s_M > -1, log_near_M, log_far_M)
+    near_M, far_M = np.maximum(s_M, -1.0), np.minimum(s_M, -1.0)
+    log_near_M = np.log(near_M * ndtr(near_M) + np.exp(-0.5 * near_M * near_M) / math.sqrt(2 * math.pi))
+    rest_M = 1 + math.sqrt(math.pi / 2) * far_M * erfcx(far_M / -math.sqrt(2))
+    rest_M = np.where(far_M < -1e3, far_M**-2.0, np.maximum(rest_M, 1e-300))
+    return np.where(s_M > -1, log_near_M, -0.5 * (far_M * far_M + LOG_TWO_PI) + np.log(rest_M))

@@ -35,6 +35,7 @@ CANDIDATES = 600  # half of them random, half near the ELITE best trials
 ELITE = 10
 CLIMBED = 3  # the likeliest of them that are moved uphill
 CLIMB_STEPS = 20
+CLIMB_GAIN = 1e-4  # of the logarithm of the improvement, with which a step is the last
 MOST_OBSERVED = 150  # what the model takes in, which bounds its cost
 MOST_PENDING = 32
 
@@ -126,12 +127,10 @@ class _Seen:
             self._num_fitted = len(known)
             study.record(FITTED, observations=len(known), settings=self.model.settings_S.tolist())
         self.model.condition(x_NC, y_N)
-        best = float(self.model.predict(x_NC)[0].min())
+        best = float(self.model.observed_N.min())
         pending = np.array(study.running[-MOST_PENDING:], int)
         if len(pending):
-            mean_N, _ = self.model.predict(self._x_NC[pending])
-            self.model.condition(np.vstack([x_NC, self._x_NC[pending]]), np.r_[y_N, mean_N])
-            best = min(best, float(mean_N.min()))
+            best = min(best, float(self.model.expect(self._x_NC[pending]).min()))
         units_MP = self._candidates(order[:ELITE], rng)
         gain_M = log_expected_improvement(*self.model.predict(self.encoding.columns(units_MP)), best)
         units_MP = units_MP[np.argsort(-gain_M, kind="stable")]
@@ -147,30 +146,32 @@ class _Seen:
         return self.encoding.settle(drawn_MP)
 
     def _climbed(self, units_MP: np.ndarray, best: float) -> np.ndarray:
-        """The rows with their real numbers moved to where the improvement is largest nearby, the best row first."""
+        """The rows with their real numbers moved to where the improvement is largest nearby, the best row first.
+
+        They climb side by side, as one point of the sum of their logarithms.
+        """
         from scipy.optimize import minimize
 
-        moved_MP, gain_M = units_MP.copy(), np.zeros(len(units_MP))
-        for i, x_C in enumerate(self.encoding.columns(units_MP)):
-            there = [(p, c) for p, c in self._real if not math.isnan(units_MP[i, p])]
-            if not there:
-                continue
-            parameters, columns = map(list, zip(*there))
+        x_MC, moved_MP = self.encoding.columns(units_MP), units_MP.copy()
+        there = [(i, p, c) for i in range(len(units_MP)) for p, c in self._real if not math.isnan(units_MP[i, p])]
+        if there:
+            rows, parameters, columns = map(list, zip(*there))
 
-            def loss(at: np.ndarray, x_C: np.ndarray = x_C, columns: list[int] = columns) -> tuple[float, np.ndarray]:
-                x_C[columns] = at
-                gain, slope_C = self.model.gain_at(x_C, best)
-                return -gain, -slope_C[columns]
+            def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
+                x_MC[rows, columns] = at
+                gain_M, slope_MC = self.model.gains_at(x_MC, best)
+                return -float(gain_M.sum()), -slope_MC[rows, columns]
 
             found = minimize(
                 loss,
-                x_C[columns],
+                x_MC[rows, columns],
                 jac=True,
                 method="L-BFGS-B",
-                bounds=[(0, 1)] * len(columns),
-                options={"maxiter": CLIMB_STEPS},
+                bounds=[(0, 1)] * len(there),
+                options={"maxiter": CLIMB_STEPS, "ftol": CLIMB_GAIN},
             )
-            moved_MP[i, parameters], gain_M[i] = np.clip(found.x, 0, 1), -found.fun
+            x_MC[rows, columns] = moved_MP[rows, parameters] = np.clip(found.x, 0, 1)
+        gain_M, _ = self.model.gains_at(x_MC, best)
         return self.encoding.settle(moved_MP[np.argsort(-gain_M, kind="stable")])
 
 
