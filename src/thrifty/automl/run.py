@@ -163,10 +163,10 @@ def _go(
     from thrifty.execution.processes import ProcessExecutor
     from thrifty.execution.resources import product_speed
 
-    product_speed()  # while nothing else runs
     with Interruption() as interruption, ProcessExecutor(log_folder=directory.logs) as executor:
         directory.sweep()
         executor.warm(CLASSICAL[1])
+        product_speed()  # while a core is free
         executor.warm(PYTORCH[1])
         clock = StoppableClock(budget_seconds, started, interruption)
         with _session(directory, request, watch, clock, interruption, executor, spent_before) as session:

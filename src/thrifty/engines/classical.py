@@ -86,9 +86,9 @@ def _single(trial: Trial, way: Way, round_: Round) -> dict[str, Any]:
     _write(trial, fitted, best, factor)
     kept = np.searchsorted(round_.validation, parity_rows(trial.dataset.splits))
     write_parity(trial, best.scores_VK[kept] * np.float32(factor))
-    alone = (
-        took[0] + (took[at] if at else 0.0) if best.seconds is None else best.seconds
-    )  # all share what the first has
+    alone = best.seconds
+    if alone is None:  # what all share is in the first one's
+        alone = took[0] + (took[at] if at else 0.0)
     others = max(0.0, sum(took) - alone)
     notes = {"chosen": best.setting, "tried": tried, "others_seconds": round(others, 3)}
     return finish(trial, best.scores_VK * np.float32(factor), notes)

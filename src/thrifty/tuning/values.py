@@ -71,7 +71,7 @@ class ValueModel:
             self.settings_S = found.x
 
     def condition(self, x_NC: np.ndarray, y_N: np.ndarray) -> None:
-        """Takes in the observations that predictions build on; `observed_N` is what they are believed to be, noiseless."""
+        """Takes in the observations that predictions build on; `observed_N` is what they are without their noise."""
         self._scale_C = np.exp(self.settings_S[: self.num_parameters])[self.parameter_C]
         self._a, self._c, noise = np.exp(self.settings_S[self.num_parameters :]).tolist()
         self._diagonal = noise + JITTER
