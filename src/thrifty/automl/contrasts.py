@@ -20,7 +20,7 @@ def augmentation_of(session: Session, hurry: bool = False) -> list[AugmentationF
     """For every candidate that was trained with augmentation, the difference that it made, or why it is not known."""
     by_candidate: dict[str, list[Trial]] = {}
     for trial in session.done():
-        if not trial.cut_short:
+        if not trial.cut_short and "taught_by" not in trial.extra:
             by_candidate.setdefault(trial.config["candidate"], []).append(trial)
     found = []
     for name, trials in by_candidate.items():

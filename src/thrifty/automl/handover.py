@@ -16,6 +16,7 @@ from thrifty.automl.members import Choice, Library, choose, fits_limits, honest_
 from thrifty.automl.plan import NETWORK_OVERHEAD_SECONDS
 from thrifty.automl.request import LIMITS_NOT_MET
 from thrifty.automl.session import Session
+from thrifty.automl.students import lesson_of, told_of
 from thrifty.core.files import read_json
 from thrifty.engines.trial import PARITY_ROWS, parity_rows
 from thrifty.evaluation.calibration import Tuned, tune_decision
@@ -28,6 +29,7 @@ from thrifty.exporting import measure, verify
 from thrifty.runtime.graph import Graph
 from thrifty.runtime.predictor import Predictor
 from thrifty.tuning.policies.ladder import Refit, again_seconds
+from thrifty.tuning.policies.student import Lesson
 from thrifty.tuning.trial import Trial
 
 MOST_REFIT_SHARE = 0.4  # of the budget
@@ -66,6 +68,19 @@ class Result:
     @property
     def limits_met(self) -> bool:
         return all(limit.kept for limit in self.limits.values())
+
+
+def lessons(session: Session) -> Callable[[bool], Lesson | None]:
+    """Says who could be taught by whom (told whether the search is idle), looked for again when a trial has ended."""
+    known: dict[tuple[bool, int], Lesson | None] = {}
+
+    def lesson(idle: bool) -> Lesson | None:
+        key = idle, len(session.done())
+        if key not in known:
+            known[key] = lesson_of(session, _library(session), idle)
+        return known[key]
+
+    return lesson
 
 
 def keep_best(session: Session, trial: int | None) -> None:
@@ -140,6 +155,7 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
     if session.interruption.number is None:
         library.time_again(0.1 * left())
     choice = choose(session, library)
+    session.notes += told_of(session)
     result = Result(choice)
     result.decision = _decision(session, choice)
     result.honest_outputs = honest_outputs(session, library, lambda: min(2.0, 0.3 * left()))
@@ -148,7 +164,7 @@ def hand_over(session: Session, stopped: str) -> tuple[int, dict[str, Any]]:
     began = session.clock.elapsed()
     session.stage("exporting")
     write_artifact(session, choice, result.decision)
-    row_seconds = _row_seconds(session, choice.members)
+    row_seconds = session.seconds_of_row(m.trial for m in choice.members)
     _check(session, result, 0.4 * left(), row_seconds)
     if session.interruption.number is None:
         _compress(session, result, row_seconds, left)
@@ -304,12 +320,6 @@ def _end_seconds(session: Session) -> float:
 
 
 # ---- checks and measures
-
-
-def _row_seconds(session: Session, members: Sequence[Member]) -> float:
-    """What a raw row costs through the members together."""
-    candidates = {str(session.study.trial(m.trial).config["candidate"]) for m in members}
-    return sum(session.row_seconds.get(name, 0.0) for name in candidates)
 
 
 def _check(session: Session, result: Result, seconds: float, row_seconds: float) -> None:

@@ -134,13 +134,33 @@ def choose(session: Session, library: Library, *, ensembles: bool = True) -> Cho
     fitting = [s for s in scored if fits_limits(session, [s.scale])]
     if not fitting:
         return Choice(single(min(scored, key=lambda s: _excess(session, s.scale))))
+    if not ensembles:
+        return Choice(single(fitting[0]))
+    members = _chosen(session, fitting)
+    return Choice(members, warmth(session, members))
+
+
+def _chosen(session: Session, scored: Sequence[Scored], rows: np.ndarray | None = None) -> list[Member]:
+    """What (some) validation rows speak for: an ensemble, or a model that was taught and alone scores no worse.
+
+    The trials keep the limits.
+    """
+    if rows is not None:
+        score = session.judge(rows)
+        scored = [replace(s, predictions=s.predictions[rows], value=score(s.predictions[rows])) for s in scored]
     members, _ = select(
-        fitting if ensembles else fitting[:1],
-        session.judge,
+        scored,
+        lambda some: session.judge(some if rows is None else rows[some]),
         fits=lambda scales: fits_limits(session, scales),
         seed=session.request.seed,
     )
-    return Choice(members, _warmth(session, members, np.arange(len(session.y_validation))))
+    students = [s for s in scored if "taught_by" in session.study.trial(s.trial).extra]
+    if len(members) > 1 and students:
+        metric, best = session.scorer(rows), max(students, key=lambda s: s.value)
+        outputs = mixed(session, members, warmth(session, members, rows))
+        if metric(best.predictions) >= metric(outputs if rows is None else outputs[rows]):
+            return single(best)
+    return members
 
 
 def mixed(session: Session, members: Sequence[Member], temperature: float = 1.0) -> np.ndarray:
@@ -149,10 +169,11 @@ def mixed(session: Session, members: Sequence[Member], temperature: float = 1.0)
     return tempered(session.task, outputs, temperature)
 
 
-def _warmth(session: Session, members: Sequence[Member], rows: np.ndarray) -> float:
-    """The temperature of a mix, by some validation rows: the mean of members that err differently is too timid."""
+def warmth(session: Session, members: Sequence[Member], rows: np.ndarray | None = None) -> float:
+    """The temperature of a mix, by (some) validation rows: the mean of members that err differently is too timid."""
     if len(members) < 2 or session.task == "regression":
         return 1.0
+    rows = np.arange(len(session.y_validation)) if rows is None else rows
     logits = logits_of(session.task, mixed(session, members)[rows])
     weights = None if session.weights_validation is None else session.weights_validation[rows]
     return temperature(session.task, session.y_validation[rows], logits, weights)
@@ -175,18 +196,8 @@ def honest_outputs(session: Session, library: Library, left: Callable[[], float]
             return None
         began = time.perf_counter()
         rest, own = np.flatnonzero(part_V != number), np.flatnonzero(part_V == number)
-        score = session.judge(rest)
-        others = [replace(s, predictions=s.predictions[rest], value=score(s.predictions[rest])) for s in scored]
-
-        def scorer_of(rows: np.ndarray, rest: np.ndarray = rest) -> Callable[[np.ndarray], float]:
-            return session.judge(rest[rows])
-
-        members, _ = select(
-            others, scorer_of, fits=lambda scales: fits_limits(session, scales), seed=session.request.seed
-        )
-        by_trial = {s.trial: s.predictions for s in scored}
-        mean = np.sum([member.weight * by_trial[member.trial][own] for member in members], axis=0)
-        outputs[own] = tempered(session.task, mean, _warmth(session, members, rest))
+        members = _chosen(session, scored, rest)
+        outputs[own] = mixed(session, members, warmth(session, members, rest))[own]
         longest = max(longest, time.perf_counter() - began)
     return outputs
 

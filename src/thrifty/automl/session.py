@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,11 @@ class Session:
         return str(self.dataset.schema.task)
 
     @property
+    def is_limited(self) -> bool:
+        """Whether the artifact's size or latency has a limit."""
+        return self.request.max_latency_ms is not None or self.request.max_size_mb is not None
+
+    @property
     def perfect(self) -> float:
         return METRICS[self.metric].perfect
 
@@ -120,21 +125,23 @@ class Session:
         From metrics that count answers alone the log loss is taken off: on few rows they jump, and many models are
         level by them. An undefined metric is the worst, but for a constant's correlation, which counts as none.
         """
+        return self.scorer(rows, METRICS[self.metric].needs == "labels")
+
+    def scorer(self, rows: np.ndarray | None = None, less_log_loss: bool = False) -> Callable[[np.ndarray], float]:
+        """The metric of outputs of (some of) the validation rows, turned so that higher is better, never undefined."""
         y, weights = self.y_validation, self.weights_validation
         if rows is not None:
             y, weights = y[rows], None if weights is None else weights[rows]
         sign = METRICS[self.metric].sign
         of = scorer(self.metric, self.task, y, None, weights, self.positive)
         undefined = 0.0 if self.metric in CORRELATIONS else -math.inf
-        log_loss = None
-        if METRICS[self.metric].needs == "labels":
-            log_loss = scorer("log_loss", self.task, y, None, weights, self.positive)
+        log_loss = scorer("log_loss", self.task, y, None, weights, self.positive) if less_log_loss else None
 
-        def judged(outputs: np.ndarray) -> float:
+        def scored(outputs: np.ndarray) -> float:
             value = sign * of(outputs) - (0.0 if log_loss is None else log_loss(outputs))
             return undefined if math.isnan(value) else value
 
-        return judged
+        return scored
 
     def stage(self, name: str) -> None:
         self.watch({"kind": "stage", "stage": name, **self.times()})
@@ -178,6 +185,16 @@ class Session:
         """What a trial is of; it may be one that an earlier sitting planned and this one does not."""
         return load(trial.config["candidate"])
 
+    def can_be_taught(self, trial: Trial) -> bool:
+        """Whether a trial like it could learn what others answer: networks and heads can, of candidates in the plan."""
+        planned = self.plan.planned.get(trial.config["candidate"])
+        return planned is not None and planned.recipe.training is not None
+
+    def seconds_of_row(self, trials: Iterable[int]) -> float:
+        """What a raw row costs through the models of some trials together, as the first of each candidate took."""
+        candidates = {str(self.study.trial(trial).config["candidate"]) for trial in trials}
+        return sum(self.row_seconds.get(name, 0.0) for name in candidates)
+
     def job_of(self, trial: Trial, purchase: Purchase) -> Job:
         """The job that fits a new trial on the train rows."""
         folder = self.directory.trial(trial.id)
@@ -187,7 +204,7 @@ class Session:
         recipe = to_json(planning.recipe_of(self.plan, trial.config, derive(self.request.seed, "trial", seed_of)))
         write_json(folder / "recipe.json", recipe)
         left = min(self.search_clock.left(), purchase.extra.get("most_seconds", math.inf))
-        return self._job(self.candidate_of(trial), folder, recipe, "train", left)
+        return self._job(trial, folder, recipe, "train", left)
 
     @property
     def grown(self) -> float:
@@ -215,10 +232,11 @@ class Session:
         recipe = read_json(folder / "recipe.json")
         if "training.seconds" in trial.config:  # allotted for fewer rows
             recipe["training"]["seconds"] *= self.grown
-        job = self._job(self.candidate_of(trial), refit, recipe, "development", seconds)
+        job = self._job(trial, refit, recipe, "development", seconds)
         return replace(job, cores=min(self.executor.cores, self.facts.cores))
 
-    def _job(self, candidate: Candidate, folder: Path, recipe: dict[str, Any], rows: str, seconds: float) -> Job:
+    def _job(self, trial: Trial, folder: Path, recipe: dict[str, Any], rows: str, seconds: float) -> Job:
+        candidate = self.candidate_of(trial)
         entry, preload = candidate.engine
         arguments = {
             "data": str(self.directory.data),
@@ -232,6 +250,8 @@ class Session:
             "device": "cpu",  # the only one that a request may name
             "offline": self.request.offline,
         }
+        if "taught_by" in trial.extra:
+            arguments["teachers"] = self._teachers(trial.extra["taught_by"])
         return Job(
             entry=entry,
             arguments=arguments,
@@ -240,3 +260,8 @@ class Session:
             seconds=max(1.0, seconds + 5.0),
             label=candidate.name,
         )
+
+    def _teachers(self, taught_by: Mapping[str, Any]) -> dict[str, Any]:
+        """What a student's job is told: the folders of models that were fitted on the train rows alone."""
+        models = [{**one, "model": str(self.directory.trial(one["trial"]) / "model")} for one in taught_by["models"]]
+        return {"models": models, "temperature": taught_by["temperature"]}

@@ -28,8 +28,11 @@ def class_weights(y_N: np.ndarray, num_classes: int, weights_N: np.ndarray, powe
 
 
 def shift(trial: Trial, rows: np.ndarray) -> np.ndarray | None:
-    """What the loss adds to a network's scores, float32 [K], from the rows it is trained on; None for nothing."""
-    if trial.metric not in CLASSES_ALIKE or trial.task == Task.REGRESSION:
+    """What the loss adds to a network's scores, float32 [K], from the rows it is trained on; None for nothing.
+
+    A student needs none: it learns scores of teachers that were made even.
+    """
+    if trial.metric not in CLASSES_ALIKE or trial.task == Task.REGRESSION or trial.taught is not None:
         return None
     y, given = trial.dataset.targets(rows), trial.dataset.weights(rows)
     weights_N = np.ones(len(rows)) if given is None else given / max(float(given.mean()), 1e-12)

@@ -20,6 +20,7 @@ from thrifty.engines.inputs import Inputs
 from thrifty.engines.networks import answers, build, inputs_of, predict
 from thrifty.engines.pace import EXPORT_SECONDS, Pace, device_of, end_seconds_of, exact, pace_of
 from thrifty.engines.scaling import network_targets
+from thrifty.engines.teachers import taught
 from thrifty.engines.trial import (
     Epochs,
     Round,
@@ -57,7 +58,7 @@ def fit(arguments: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
     Gives {"value", "seconds", "notes"} and writes validation.npy, chosen.json and model/ as `engines.trial` says.
     """
     torch.set_num_threads(channel.cores)
-    trial = open_trial(arguments, channel)
+    trial = taught(open_trial(arguments, channel))
     if isinstance(trial.recipe.model, HeadsRecipe):
         return heads.fit(trial)
     return _fit_network(trial)

@@ -16,6 +16,7 @@ from thrifty.engines.features import Block
 from thrifty.engines.trial import Trial
 from thrifty.training.losses import dense_targets
 
+TEACHERS_SHARE = 0.9  # of a student's targets; the labels have the rest
 LARGEST = 8.0  # deviations from the mean; what is further off is taken as that
 
 
@@ -48,9 +49,15 @@ class Scaling:
 
 
 def network_targets(trial: Trial, rows: np.ndarray, label_smoothing: float) -> tuple[np.ndarray, float, float]:
-    """Dense targets [N, K], and for regression the mean and scale that they were standardised with (else 0 and 1)."""
-    y = trial.dataset.targets(rows)
-    if trial.task != Task.REGRESSION:
-        return dense_targets(trial.task, y, trial.num_outputs, label_smoothing), 0.0, 1.0
-    mean, scale = float(y.mean()), max(float(y.std()), 1e-9)
-    return dense_targets(trial.task, (y - mean) / scale, 1), mean, scale
+    """Dense targets [N, K], and for regression the mean and scale that they were standardised with (else 0 and 1).
+
+    A student's are in part what its teachers answer to the rows.
+    """
+    y, mean, scale = trial.dataset.targets(rows), 0.0, 1.0
+    if trial.task == Task.REGRESSION:
+        mean, scale = float(y.mean()), max(float(y.std()), 1e-9)
+        y = (y - mean) / scale
+    targets_NK = dense_targets(trial.task, y, trial.num_outputs, label_smoothing)
+    if trial.taught is not None:
+        targets_NK += TEACHERS_SHARE * ((trial.taught - mean) / scale - targets_NK)
+    return targets_NK, mean, scale

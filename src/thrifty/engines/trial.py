@@ -55,6 +55,7 @@ class Trial:
     rows: "train" fits on train rows and predicts validation rows, once per round of the splits; "development" refits on
         both with what was chosen before (`chosen`; empty when nothing was).
     clock: runs from the opening; its budget is the seconds that the fit may take.
+    taught: what teachers answer to the rows of its only round, float32 [N, K]; None without teachers.
     """
 
     dataset: Dataset
@@ -67,6 +68,7 @@ class Trial:
     clock: Clock
     arguments: Mapping[str, Any]
     chosen: Mapping[str, Any] = field(default_factory=dict)
+    taught: np.ndarray | None = None
 
     @property
     def task(self) -> Task:
@@ -191,7 +193,8 @@ def open_trial(arguments: Mapping[str, Any], channel: Channel) -> Trial:
 
     arguments: `data` (a Dataset's folder), `folder` (the trial's, which exists), `recipe` (JSON), `rows`, `metric`,
         and optionally `cache` (a folder), `cache_bytes`, `run_started` (a time of day in seconds: what the cache holds
-        from before it is noted as `found_older`), `seconds`, `chosen` (in place of the folder's chosen.json).
+        from before it is noted as `found_older`), `seconds`, `chosen` (in place of the folder's chosen.json),
+        `teachers` (see `engines.teachers`).
         Raises UsageError for a wrong `rows` or `metric`.
     """
     rows = arguments.get("rows", "train")

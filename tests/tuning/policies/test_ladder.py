@@ -7,6 +7,7 @@ import pytest
 from thrifty.core.budget import Clock
 from thrifty.core.space import Float
 from thrifty.tuning.policies.ladder import Arm, Ladder, Refit, View
+from thrifty.tuning.policies.student import Lesson
 from thrifty.tuning.policy import Purchase, Stop, Wait
 from thrifty.tuning.study import Study
 
@@ -279,3 +280,63 @@ def test_from_half_of_the_time_on_a_cheap_contrast_comes_before_the_search_is_th
     assert "contrast_of" not in policy.decide(one, clock(100.0, now=10.0)).extra
     assert policy.decide(one, clock(100.0, now=60.0)).extra["contrast_of"] == one.trials[-1].id
     assert "contrast_of" not in policy.decide(one, clock(19.0, now=10.0)).extra
+
+
+TEACHERS = {"models": [{"trial": 1}, {"trial": 2}]}
+
+
+def taught(one, budget, now, found):
+    """The student that the policy buys, or None, and what it asked the lesson."""
+    asked = []
+    policy = Ladder(
+        [BASE, CHEAP], baseline="baseline", perfect=1.0, refit=Refit, free_cores=lambda: 2,
+        lesson=lambda idle: asked.append(idle) or found,
+    )  # fmt: skip
+    decision = policy.decide(one, clock(budget, now=now))
+    return decision if "taught_by" in getattr(decision, "extra", {}) else None, asked
+
+
+def exhausted(*more):
+    """A study in which nothing is worth its price."""
+    one = study()
+    told(one, ("baseline", 0.1), *[("cheap", 0.5)] * 60, *more)
+    return one
+
+
+def test_a_cheap_student_is_taught_when_nothing_else_is_worth_its_price():
+    one = exhausted()
+    decision, asked = taught(one, 100.0, 70.0, Lesson(1, TEACHERS, 9.0))
+    assert decision.config == one.trial(1).config
+    assert decision.extra["taught_by"] == TEACHERS
+    assert asked == [True]
+    assert taught(one, 100.0, 70.0, Lesson(1, TEACHERS, 11.0))[0] is None
+    assert taught(one, 100.0, 92.0, Lesson(1, TEACHERS, 9.0))[0] is None
+    assert taught(one, 100.0, 70.0, None)[0] is None
+
+
+def test_a_student_that_may_win_back_what_limits_cost_has_the_time_left():
+    assert taught(exhausted(), 100.0, 10.0, Lesson(1, TEACHERS, 80.0, ahead=0.1))[0] is not None
+    assert taught(exhausted(), 100.0, 10.0, Lesson(1, TEACHERS, 95.0, ahead=0.1))[0] is None
+
+
+def test_a_student_comes_first_where_it_promises_more_a_second_than_any_arm():
+    one = study()
+    told(one, ("baseline", 0.1), ("cheap", 0.5), ("cheap", 0.4))
+    assert taught(one, 100.0, 40.0, Lesson(1, TEACHERS, 5.0, ahead=0.4)) == (None, [])
+    decision, asked = taught(one, 100.0, 60.0, Lesson(1, TEACHERS, 5.0, ahead=0.4))
+    assert decision.extra["taught_by"] == TEACHERS
+    assert asked == [False]
+    assert taught(one, 100.0, 60.0, Lesson(1, TEACHERS, 30.0, ahead=0.1))[0] is None
+    assert taught(one, 100.0, 60.0, Lesson(1, TEACHERS, 1.0))[0] is None
+
+
+def test_a_student_is_taught_once_and_a_failed_one_again():
+    one = exhausted()
+    for _ in range(2):
+        decision, _ = taught(one, 100.0, 70.0, Lesson(1, TEACHERS, 9.0))
+        one.fail(one.buy(decision).trial, "crashed")
+    assert taught(one, 100.0, 70.0, Lesson(1, TEACHERS, 9.0)) == (None, [])
+    one = exhausted()
+    decision, _ = taught(one, 100.0, 70.0, Lesson(1, TEACHERS, 9.0))
+    one.finish(one.buy(decision).trial, 0.6, cost_seconds=9.0)
+    assert taught(one, 100.0, 70.0, Lesson(1, TEACHERS, 9.0)) == (None, [])

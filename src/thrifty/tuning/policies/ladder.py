@@ -20,6 +20,7 @@ from thrifty.core.seeds import generator
 from thrifty.core.space import Domain
 from thrifty.tuning.policies.arm import propose
 from thrifty.tuning.policies.contrast import contrast
+from thrifty.tuning.policies.student import Lesson, student
 from thrifty.tuning.policy import Purchase, Stop, Wait
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
@@ -95,7 +96,7 @@ class Ladder:
     """The policy. `baseline` names the arm that defines skill 0; `perfect` is the value of a perfect score.
 
     Values are higher-is-better. `refit` is what is to come when the last trial has ended; `free_cores` says how many
-    cores are idle now.
+    cores are idle now; `lesson` whether a trial could learn from others.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Ladder:
         perfect: float,
         refit: Callable[[], Refit],
         free_cores: Callable[[], int],
+        lesson: Callable[[bool], Lesson | None] = lambda idle: None,
         seed: int = 0,
     ) -> None:
         self.arms = {arm.name: arm for arm in arms}
@@ -113,6 +115,7 @@ class Ladder:
         self.perfect = perfect
         self.refit = refit
         self.free_cores = free_cores
+        self.lesson = lesson
         self.seed = seed
 
     def decide(self, study: Study, clock: Clock) -> Purchase | Wait | Stop:
@@ -123,6 +126,9 @@ class Ladder:
         telling = contrast(view, self.arms, idle=not worthy, free_cores=self.free_cores())
         if telling is not None:
             return telling
+        taught = student(view, self.arms, worthy[0] if worthy else None, self.lesson, self.free_cores())
+        if taught is not None:
+            return taught
         if not worthy:
             if view.running:
                 return Wait()
@@ -142,7 +148,7 @@ class Ladder:
         dropped = []
         for trial in view.running:
             curve = [view.skill(value) for value in trial.values]
-            if "contrast_of" in trial.extra or len(curve) < 4 or view.share_done(trial) < 0.5:
+            if is_aside(trial) or len(curve) < 4 or view.share_done(trial) < 0.5:
                 continue
             slope = max(0.0, max(curve) - max(curve[: max(1, len(curve) * 2 // 3)]))
             if max(curve) + 3 * slope + 0.05 < view.best:
@@ -206,8 +212,13 @@ class View:
     def skill(self, value: float | None) -> float:
         if value is None or self.base is None:
             return -math.inf if value is None else value
-        span = self.ladder.perfect - self.base
-        return (value - self.base) / span if span > 1e-12 else 0.0
+        return (value - self.base) / self.span
+
+    @property
+    def span(self) -> float:
+        """The value of a perfect score less the baseline's; infinite where there is nothing between them."""
+        span = self.ladder.perfect - (self.base or 0.0)
+        return span if span > 1e-12 else math.inf
 
     def skill_or_none(self, trial: Trial) -> float | None:
         """The skill of a trial that is done."""
@@ -216,7 +227,7 @@ class View:
     def offer(self, arm: Arm) -> Offer | None:
         """What the arm offers next, or None: closed by failures, or it does not fit the time left."""
         tried = [t for t in self.trials_of(arm.name) if not t.cut_short]
-        done = [t for t in self.done_of(arm.name) if not t.cut_short and "contrast_of" not in t.extra]
+        done = [t for t in self.done_of(arm.name) if not t.cut_short and not is_aside(t)]
         failed = sum(t.state == State.FAILED for t in tried)
         running = sum(t.state == State.RUNNING for t in tried)
         if failed >= MAX_FAILURES and failed > len(done):
@@ -358,6 +369,11 @@ def worth(trial: Trial) -> float:
     """The result of a trial that is done, -inf without one."""
     value = value_of(trial)
     return -math.inf if value is None else value
+
+
+def is_aside(trial: Trial) -> bool:
+    """Whether the trial repeats the configuration of another, and so says nothing of what its arm has to offer."""
+    return "contrast_of" in trial.extra or "taught_by" in trial.extra
 
 
 def cached_seconds(trial: Trial) -> float | None:

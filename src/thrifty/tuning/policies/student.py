@@ -1,0 +1,56 @@
+"""A trial that is taught: the best configuration that can be, trained once more on what others together answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from thrifty.tuning.policy import Purchase
+from thrifty.tuning.trial import State
+
+if TYPE_CHECKING:
+    from thrifty.tuning.policies.ladder import Arm, Offer, View
+
+SHARE = 0.1  # of the budget, once nothing else is worth its price
+AHEAD = 0.5  # of what the teachers are ahead of what keeps the limits, that a student is expected to make up
+MOST_TRIES = 2
+
+
+class Lesson(NamedTuple):
+    """Who is taught, and by whom.
+
+    student: the trial whose configuration is trained once more, for `seconds`. teachers: what its job is told of them.
+    ahead: by how much their value is higher than that of what could be handed over without a student.
+    """
+
+    student: int
+    teachers: Mapping[str, Any]
+    seconds: float
+    ahead: float = 0.0
+
+
+def student(
+    view: View, arms: Mapping[str, Arm], best: Offer | None, lesson: Callable[[bool], Lesson | None], free_cores: int
+) -> Purchase | None:
+    """The student, where it is cheap and nothing else is on offer, or promises more a second than the best offer.
+
+    lesson: told whether the search is idle.
+    """
+    budget = view.clock.budget_seconds
+    idle = best is None and not view.running
+    if view.best is None or budget is None or not (idle or view.clock.elapsed() > budget / 2):
+        return None
+    tried = [t for t in view.trials if "taught_by" in t.extra]
+    if len(tried) >= MOST_TRIES or any(t.state in (State.RUNNING, State.DONE) for t in tried):
+        return None
+    found = lesson(idle)
+    if found is None:
+        return None
+    origin = next(t for t in view.trials if t.id == found.student)
+    gain = AHEAD * found.ahead / view.span
+    most = view.left if gain >= view.least_gain else min(SHARE * budget, view.left) if idle else 0.0
+    beaten = best is not None and best.rate * found.seconds > gain
+    if found.seconds > most or beaten or arms[str(origin.config["candidate"])].cores > free_cores:
+        return None
+    extra = {"started_seconds": round(view.clock.elapsed(), 3), "taught_by": found.teachers}
+    return Purchase(config=origin.config, why=f"taught by others, as trial {origin.id} was not", extra=extra)
