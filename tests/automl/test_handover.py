@@ -74,7 +74,8 @@ def test_seconds_are_kept_for_a_small_refit_whatever_else_they_could_buy(
     trial: Any = SimpleNamespace(id=0, config={"candidate": "trees"}, cost_seconds=cost, extra={})
     candidate = SimpleNamespace(all_cores=True, prior=lambda facts: SimpleNamespace(elastic=elastic))
     session: Any = SimpleNamespace(
-        done=lambda: [trial], dataset=SimpleNamespace(splits=SimpleNamespace(rounds=lambda: [0])), facts=None,
+        done=lambda: [trial], is_limited=False, facts=None,
+        dataset=SimpleNamespace(splits=SimpleNamespace(rounds=lambda: [0])),
         has_refit=lambda ident: False, candidate_of=lambda trial: candidate, executor=SimpleNamespace(cores=2),
         directory=SimpleNamespace(trial=lambda ident: tmp_path), grown=1.1,
         clock=SimpleNamespace(budget_seconds=300.0), search_clock=SimpleNamespace(left=lambda: 250.0),

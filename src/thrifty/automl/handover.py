@@ -12,7 +12,7 @@ import numpy as np
 
 from thrifty.automl.compression import try_int8
 from thrifty.automl.ensemble import Member
-from thrifty.automl.members import Choice, Library, choose, fits_limits, honest_outputs, mixed
+from thrifty.automl.members import Choice, Library, choose, excess, fits_limits, honest_outputs, mixed
 from thrifty.automl.plan import NETWORK_OVERHEAD_SECONDS
 from thrifty.automl.request import LIMITS_NOT_MET
 from thrifty.automl.session import Session
@@ -68,6 +68,13 @@ class Result:
     @property
     def limits_met(self) -> bool:
         return all(limit.kept for limit in self.limits.values())
+
+
+def excess_of(session: Session, trial: int) -> float:
+    """How many times its limits the model of a trial takes; 0 without limits, and where it has no model."""
+    if not session.is_limited or not (session.model_of(trial) / "model.json").exists():
+        return 0.0
+    return excess(session, _library(session).scale(trial))
 
 
 def lessons(session: Session) -> Callable[[bool], Lesson | None]:
@@ -216,16 +223,17 @@ def write_artifact(session: Session, choice: Choice, decision: Tuned | None) -> 
 
 
 def refit_to_come(session: Session) -> Refit:
-    """What fitting the best so far again on all rows takes and brings; nothing where it would take too much.
+    """What fitting the best that keeps the limits again on all rows takes and brings; nothing where that is too much.
 
     The seconds of a network, which takes what it was allotted, and many seconds of any other are kept from trials that
     bring less alone.
     """
     done = session.done()
-    if not done or len(session.dataset.splits.rounds()) > 1 or session.has_refit(done[0].id):
+    best = next((t for t in done if excess_of(session, t.id) <= 1.0), done[0] if done else None)
+    if best is None or len(session.dataset.splits.rounds()) > 1 or session.has_refit(best.id):
         return Refit()
-    candidate = session.candidate_of(done[0])
-    seconds = _refit_seconds(session, done[0])
+    candidate = session.candidate_of(best)
+    seconds = _refit_seconds(session, best)
     budget = session.clock.budget_seconds or 0.0
     if seconds > min(MOST_REFIT_SHARE * budget, session.search_clock.left()):
         return Refit()

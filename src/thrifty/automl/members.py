@@ -53,7 +53,7 @@ class Library:
                 predictions=outputs,
                 value=session.judge()(outputs),
                 temperature=heat,
-                scale=self._scale_before(trial),
+                scale=self.scale(trial),
             )
         return self._scored[trial]
 
@@ -61,7 +61,7 @@ class Library:
         """The best first, by their trials' values; of more than memory may hold, those that keep the limits first."""
         trials = [t.id for t in self.session.done()]
         if trials and len(trials) > (most := self._most(trials[0])):
-            trials.sort(key=lambda trial: not fits_limits(self.session, [self._scale_before(trial)]))
+            trials.sort(key=lambda trial: not fits_limits(self.session, [self.scale(trial)]))
             trials = trials[:most]
             self._scored = {trial: scored for trial, scored in self._scored.items() if trial in trials}
         return [self.scored(trial) for trial in trials]
@@ -91,7 +91,7 @@ class Library:
         """The members' models as they are on disk, refitted or not."""
         return [self._scale(member.trial) for member in members]
 
-    def _scale_before(self, trial: int) -> Scale:
+    def scale(self, trial: int) -> Scale:
         """What was measured of a trial's model before, or is measured now."""
         if trial not in self._scales:
             self._scales[trial] = self._scale(trial)
@@ -133,7 +133,7 @@ def choose(session: Session, library: Library, *, ensembles: bool = True) -> Cho
     scored = library.all()
     fitting = [s for s in scored if fits_limits(session, [s.scale])]
     if not fitting:
-        return Choice(single(min(scored, key=lambda s: _excess(session, s.scale))))
+        return Choice(single(min(scored, key=lambda s: excess(session, s.scale))))
     if not ensembles:
         return Choice(single(fitting[0]))
     members = _chosen(session, fitting)
@@ -213,8 +213,8 @@ def _parts(session: Session) -> np.ndarray:
     return generator(session.request.seed, "parts").permutation(int(codes.max()) + 1)[codes] % NUM_PARTS
 
 
-def _excess(session: Session, scale: Scale) -> float:
-    """How far a trial is over its limits, as the largest ratio."""
+def excess(session: Session, scale: Scale) -> float:
+    """How many times a limit a trial takes, of the limit that it takes the most of; 0 without limits."""
     request = session.request
     ratios = [0.0]
     if request.max_size_mb is not None:

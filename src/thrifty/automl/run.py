@@ -275,7 +275,7 @@ def _metric(request: Request, dataset: Any, choose_metric: Any, metric_for: Any)
 def _search(session: Any) -> str:
     """Runs the search; returns why it stopped: budget, converged or interrupted."""
     from thrifty.automl import plan as planning
-    from thrifty.automl.handover import keep_best, lessons, refit_to_come, take_up
+    from thrifty.automl.handover import excess_of, keep_best, lessons, refit_to_come, take_up
     from thrifty.core.budget import Budget
     from thrifty.tuning.policies.ladder import Ladder
     from thrifty.tuning.search import search
@@ -288,6 +288,7 @@ def _search(session: Any) -> str:
         perfect=session.perfect,
         refit=lambda: refit_to_come(session),
         free_cores=session.executor.free_cores,
+        excess=lambda trial: excess_of(session, trial),
         lesson=lessons(session),
         seed=session.request.seed,
     )

@@ -340,3 +340,36 @@ def test_a_student_is_taught_once_and_a_failed_one_again():
     decision, _ = taught(one, 100.0, 70.0, Lesson(1, TEACHERS, 9.0))
     one.finish(one.buy(decision).trial, 0.6, cost_seconds=9.0)
     assert taught(one, 100.0, 70.0, Lesson(1, TEACHERS, 9.0)) == (None, [])
+
+
+def limited(excess, *arms):
+    return Ladder(
+        arms, baseline="baseline", perfect=1.0, refit=Refit, free_cores=lambda: 2, excess=lambda i: excess.get(i, 0.0)
+    )
+
+
+@pytest.mark.parametrize(("excess", "again"), [(4.0, False), (2.0, True), (1.0, True)])
+def test_an_arm_whose_trials_are_far_over_a_limit_is_bought_no_more(excess, again):
+    one = study()
+    told(one, ("baseline", 0.1), ("cheap", 0.5))
+    decision = limited({1: excess}, BASE, CHEAP).decide(one, clock(100.0))
+    assert isinstance(decision, Purchase) == again
+
+
+def test_a_trial_that_breaks_a_limit_is_not_what_others_must_beat():
+    one = study()
+    told(one, ("baseline", 0.1), ("cheap", 0.9), ("dear", 0.5), ("dear", 0.48))
+    for excess, best in (({}, 0.9), ({1: 1.5}, 0.5), ({0: 2.0, 1: 2.0, 2: 2.0, 3: 2.0}, 0.9)):
+        view = View(limited(excess, BASE, CHEAP, DEAR), one, clock(100.0))
+        assert view.best == pytest.approx((best - 0.1) / 0.9)
+
+
+def test_cores_are_waited_for_that_a_student_needs():
+    wide = replace(CHEAP, cores=2)
+    one = exhausted()
+    one.start({"candidate": "cheap"}, extra={"started_seconds": 60.0})
+    lesson = Lesson(1, TEACHERS, 9.0, ahead=0.4)
+    policy = Ladder(
+        [BASE, wide], baseline="baseline", perfect=1.0, refit=Refit, free_cores=lambda: 1, lesson=lambda idle: lesson
+    )
+    assert isinstance(policy.decide(one, clock(100.0, now=60.0)), Wait)

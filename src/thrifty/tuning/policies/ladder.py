@@ -37,6 +37,7 @@ AGAIN_SHARE = 0.6  # of what its best trial took, below which it is not worth st
 UNCUT = 1.6  # times what its trials took, that an arm needs to be started again if it can be cut short
 MOST_CUT = 0.5  # of its price, to which an arm that makes less of less time is cut, to fill cores until all are wanted
 MAX_FAILURES = 2
+MOST_OVER = 3.0  # times a limit, above which no other configuration of the arm is expected to keep it
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class Ladder:
     """The policy. `baseline` names the arm that defines skill 0; `perfect` is the value of a perfect score.
 
     Values are higher-is-better. `refit` is what is to come when the last trial has ended; `free_cores` says how many
-    cores are idle now; `lesson` whether a trial could learn from others.
+    cores are idle now; `excess` how many times the limits a trial that is done takes (it keeps them with 1 or less);
+    `lesson` whether a trial could learn from others.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Ladder:
         perfect: float,
         refit: Callable[[], Refit],
         free_cores: Callable[[], int],
+        excess: Callable[[int], float] = lambda trial: 0.0,
         lesson: Callable[[bool], Lesson | None] = lambda idle: None,
         seed: int = 0,
     ) -> None:
@@ -115,6 +118,7 @@ class Ladder:
         self.perfect = perfect
         self.refit = refit
         self.free_cores = free_cores
+        self.excess = excess
         self.lesson = lesson
         self.seed = seed
 
@@ -197,6 +201,7 @@ class View:
         self.base = base[0] if base else None
         self.there = {name for arm in ladder.arms.values() if self.done_of(arm.name) for name in arm.shared}
         done = [t for t in self.trials if t.state == State.DONE and t.values]
+        done = [t for t in done if ladder.excess(t.id) <= 1.0] or done
         skills = [self.skill(value_of(t)) for t in done]
         self.best = max(skills) if skills and self.base is not None else None
         self.speed = self._speed()
@@ -232,6 +237,8 @@ class View:
         running = sum(t.state == State.RUNNING for t in tried)
         if failed >= MAX_FAILURES and failed > len(done):
             return None
+        if done and min(self.ladder.excess(t.id) for t in done) > MOST_OVER:
+            return None
         if tried and (arm.name == self.ladder.baseline or not arm.space or (running and not done)):
             return None
         gain = 1.0 if arm.name == self.ladder.baseline else self._gain(arm, done, running)  # skill is told by it
@@ -240,7 +247,7 @@ class View:
             if price is None or price > left:
                 continue
             offer = Offer(arm, gain, price, first=not tried)
-            if left == self.left or self._before_refit(offer.rate):
+            if left == self.left or self.before_refit(offer.rate):
                 return offer
         self.unaffordable = True
         return None
@@ -251,7 +258,7 @@ class View:
             return offer.price
         return max(MOST_CUT * offer.price, self._seconds(offer.arm, offer.arm.least_seconds))
 
-    def _before_refit(self, rate: float) -> bool:
+    def before_refit(self, rate: float) -> bool:
         """Whether a trial of this gain a second may take the time of the refit."""
         if self.refit.always or self.best is None:
             return False

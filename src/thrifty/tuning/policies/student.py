@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from thrifty.tuning.policy import Purchase
+from thrifty.tuning.policy import Purchase, Wait
 from thrifty.tuning.trial import State
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ class Lesson(NamedTuple):
 
 def student(
     view: View, arms: Mapping[str, Arm], best: Offer | None, lesson: Callable[[bool], Lesson | None], free_cores: int
-) -> Purchase | None:
+) -> Purchase | Wait | None:
     """The student, where it is cheap and nothing else is on offer, or promises more a second than the best offer.
 
+    It is waited for where its cores are not free.
     lesson: told whether the search is idle.
     """
     budget = view.clock.budget_seconds
@@ -48,9 +49,14 @@ def student(
         return None
     origin = next(t for t in view.trials if t.id == found.student)
     gain = AHEAD * found.ahead / view.span
-    most = view.left if gain >= view.least_gain else min(SHARE * budget, view.left) if idle else 0.0
-    beaten = best is not None and best.rate * found.seconds > gain
-    if found.seconds > most or beaten or arms[str(origin.config["candidate"])].cores > free_cores:
+    rate = gain / max(found.seconds, 1e-3)
+    if gain >= view.least_gain:
+        most = view.left + (view.refit.seconds if view.before_refit(rate) else 0.0)
+    else:
+        most = min(SHARE * budget, view.left) if idle else 0.0
+    if found.seconds > most or (best is not None and best.rate > rate):
         return None
+    if arms[str(origin.config["candidate"])].cores > free_cores:
+        return Wait()
     extra = {"started_seconds": round(view.clock.elapsed(), 3), "taught_by": found.teachers}
     return Purchase(config=origin.config, why=f"taught by others, as trial {origin.id} was not", extra=extra)
