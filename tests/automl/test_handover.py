@@ -133,3 +133,14 @@ def test_a_refit_that_does_not_end_in_time_leaves_nothing(tmp_path: Path) -> Non
         assert not (tmp_path / "refit").exists()
         assert executor.free_cores() == 1
     assert session.notes == ["trial 3 was not fitted again on all rows: no time"]
+
+
+@pytest.mark.parametrize(("excesses", "best"), [((0.0, 0.0), 1), ((4.0, 0.9), 2), ((4.0, 1.5), 2), ((1.0, 0.1), 1)])
+def test_the_best_so_far_keeps_the_limits_or_is_nearest_to_them(
+    monkeypatch: pytest.MonkeyPatch, excesses: tuple[float, float], best: int
+) -> None:
+    session: Any = SimpleNamespace(done=lambda: [SimpleNamespace(id=1), SimpleNamespace(id=2)])
+    monkeypatch.setattr(handover, "excess_of", lambda session, trial: excesses[trial - 1])
+    found = handover._best_of(session)
+    assert found is not None
+    assert found.id == best

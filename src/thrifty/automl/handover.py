@@ -77,6 +77,11 @@ def excess_of(session: Session, trial: int) -> float:
     return excess(session, _library(session).scale(trial))
 
 
+def _best_of(session: Session) -> Trial | None:
+    """The best trial that keeps the limits; where none does, the nearest to them."""
+    return min(session.done(), key=lambda trial: max(1.0, excess_of(session, trial.id)), default=None)
+
+
 def lessons(session: Session) -> Callable[[bool], Lesson | None]:
     """Says who could be taught by whom (told whether the search is idle), looked for again when a trial has ended."""
     known: dict[tuple[bool, int], Lesson | None] = {}
@@ -91,13 +96,13 @@ def lessons(session: Session) -> Callable[[bool], Lesson | None]:
 
 
 def keep_best(session: Session, trial: int | None) -> None:
-    """Puts the trial's model in place as the artifact when it is the best so far."""
-    done = session.done()
-    if trial is None or all(t.id != trial for t in done):
+    """Puts the trial's model in place as the artifact when it is the best so far that keeps the limits."""
+    if trial is None or all(t.id != trial for t in session.done()):
         return
     session.search_clock.has_model = True
     _time_rows(session, trial)
-    if done[0].id == trial:
+    best = _best_of(session)
+    if best is not None and best.id == trial:
         choice = choose(session, _library(session), ensembles=False)
         if choice.members[0].trial == trial:
             write_artifact(session, choice, _decision(session, choice))
@@ -228,8 +233,7 @@ def refit_to_come(session: Session) -> Refit:
     The seconds of a network, which takes what it was allotted, and many seconds of any other are kept from trials that
     bring less alone.
     """
-    done = session.done()
-    best = next((t for t in done if excess_of(session, t.id) <= 1.0), done[0] if done else None)
+    best = _best_of(session)
     if best is None or len(session.dataset.splits.rounds()) > 1 or session.has_refit(best.id):
         return Refit()
     candidate = session.candidate_of(best)
