@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from thrifty.automl import handover
-from thrifty.automl.ensemble import Member
+from thrifty.automl.ensemble import Member, Scale
 from thrifty.automl.handover import Result, _compress, _refit_one, _refit_seconds
 from thrifty.core.files import write_json
 from thrifty.execution.job import Channel, Job
@@ -141,6 +141,41 @@ def test_the_best_so_far_keeps_the_limits_or_is_nearest_to_them(
 ) -> None:
     session: Any = SimpleNamespace(done=lambda: [SimpleNamespace(id=1), SimpleNamespace(id=2)])
     monkeypatch.setattr(handover, "excess_of", lambda session, trial: excesses[trial - 1])
-    found = handover._best_of(session)
+    found = handover.best_of(session)
     assert found is not None
     assert found.id == best
+
+
+def test_who_could_be_taught_is_looked_for_again_when_a_trial_has_ended_and_it_costs_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[Any] = ["first", "second", "third"]
+    session: Any = SimpleNamespace(
+        is_limited=False, done=lambda: done, library=object(), search_clock=SimpleNamespace(left=lambda: 100.0)
+    )
+    seconds = iter([0.0, 0.5, 1.0, 6.0])
+    monkeypatch.setattr(handover, "lesson_of", lambda session, library: found.pop(0))
+    monkeypatch.setattr(handover.time, "perf_counter", lambda: next(seconds))
+    lesson = handover.lessons(session)
+    done = [0]
+    assert lesson(False) is None
+    assert [lesson(True), lesson(True)] == ["first", "first"]
+    session.is_limited, done = True, [0, 1]
+    assert [lesson(False), lesson(True)] == ["second", "second"]
+    done = [0, 1, 2]  # and the last look took five seconds of a hundred
+    assert lesson(False) == "second"
+
+
+def test_the_excess_of_a_trial_is_that_of_its_model(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "model.json").touch()
+    session: Any = SimpleNamespace(
+        is_limited=True,
+        model_of=lambda trial: tmp_path / str(trial),
+        library=SimpleNamespace(scale=lambda trial: Scale(3_000_000, 5.0)),
+        request=SimpleNamespace(max_size_mb=2.0, max_latency_ms=10.0),
+    )
+    assert handover.excess_of(session, 1) == pytest.approx(1.5)
+    assert handover.excess_of(session, 2) == 0.0
+    session.is_limited = False
+    assert handover.excess_of(session, 1) == 0.0

@@ -9,7 +9,7 @@ import pytest
 
 import thrifty
 from thrifty.automl.ensemble import Scale
-from thrifty.automl.members import Library, choose
+from thrifty.automl.members import Library, choose, honest_outputs
 from thrifty.automl.students import lesson_of, told_of
 from thrifty.tuning.study import Study
 
@@ -46,6 +46,8 @@ def session_of(monkeypatch: pytest.MonkeyPatch, trials: list[dict[str, Any]], fo
         task="binary", metric="accuracy", y_validation=Y, weights_validation=None, judge=judge, scorer=scorer,
         request=SimpleNamespace(**{"max_size_mb": None, "max_latency_ms": None, "seed": 0, **limits}),
         is_limited=bool(limits),
+        facts=SimpleNamespace(cores=2),
+        candidate_of=lambda t: SimpleNamespace(all_cores=t.config["candidate"] == "table"),
         done=lambda: sorted(made, key=lambda t: -t.values[-1]),
         study=SimpleNamespace(trial=lambda i: made[i]),
         validation_scores=lambda i: np.log(trials[i]["outputs"]),
@@ -66,9 +68,7 @@ def test_an_idle_search_has_the_best_network_taught_by_the_ensemble(monkeypatch:
     session = session_of(
         monkeypatch, [*PAIR, {"outputs": outputs(4, 5)}, NETWORK, {**NETWORK, "outputs": outputs(0, 1, 2, 3)}]
     )
-    library = Library(session)
-    assert lesson_of(session, library, idle=False) is None
-    found = lesson_of(session, library, idle=True)
+    found = lesson_of(session, Library(session))
     assert found is not None
     assert found.student == 3
     assert {0, 1, 2} <= {model["trial"] for model in found.teachers["models"]}
@@ -79,7 +79,7 @@ def test_an_idle_search_has_the_best_network_taught_by_the_ensemble(monkeypatch:
 
 def test_under_a_limit_it_counts_how_far_the_teachers_are_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     session = session_of(monkeypatch, [*PAIR, {"outputs": outputs(4, 5)}, NETWORK], max_size_mb=1.0)
-    found = lesson_of(session, Library(session), idle=False)
+    found = lesson_of(session, Library(session))
     assert found is not None
     assert (found.student, found.ahead) == (3, pytest.approx(1.0 - 0.7))
 
@@ -97,7 +97,7 @@ def test_under_a_limit_it_counts_how_far_the_teachers_are_ahead(monkeypatch: pyt
 )
 def test_nobody_is_taught(monkeypatch: pytest.MonkeyPatch, trials: Any, folds: int, limits: dict[str, float]) -> None:
     session = session_of(monkeypatch, trials, folds, **limits)
-    assert lesson_of(session, Library(session), idle=True) is None
+    assert lesson_of(session, Library(session)) is None
 
 
 @pytest.mark.parametrize(("wrong", "alone"), [((), True), ((0,), False)])
@@ -111,6 +111,16 @@ def test_a_student_takes_the_place_of_an_ensemble_that_is_no_better(
     (note,) = told_of(session)
     after = "1.000" if alone else "0.900"
     assert note == f"trial 3, table, was taught by trials 0, 1: accuracy {after}, without teachers (trial 2) 0.800"
+
+
+def test_the_honest_figure_of_a_student_alone_is_that_of_its_own_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    student = {"outputs": outputs(of=0.6), "candidate": "table", "extra": TAUGHT}
+    session = session_of(monkeypatch, [*PAIR, {"outputs": outputs(4, 5)}, student])
+    session.dataset.splits = SimpleNamespace(validation_rows=np.arange(100), fold=None, rounds=lambda: [None])
+    session.dataset.groups = lambda rows: None
+    found = honest_outputs(session, Library(session), lambda: 60.0)
+    assert found is not None
+    assert np.allclose(found, student["outputs"])
 
 
 def test_in_a_run_a_small_model_is_taught_by_large_ones_that_break_the_limit(tmp_path: Path) -> None:

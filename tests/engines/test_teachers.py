@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from thrifty.core.errors import ExternalError
 from thrifty.data.dataset import Dataset
 from thrifty.data.prepare import prepare
 from thrifty.engines import balance, classical
@@ -115,3 +116,11 @@ def test_teachers_answers_are_made_less_timid_by_the_temperature_of_their_mix(tm
     assert cold is not None
     assert plain is not None
     assert (np.abs(cold - 0.5) > np.abs(plain - 0.5)).all()
+
+
+def test_teachers_that_take_all_the_time_are_an_error_that_says_so(tmp_path: Path) -> None:
+    prepared(tmp_path, "binary")
+    classical.fit(arguments(tmp_path, "teacher", TEACHER, "accuracy"), RecordingChannel())
+    given = arguments(tmp_path, "student", STUDENTS[0], "accuracy", teachers=taught_by(tmp_path), seconds=1e-6)
+    with pytest.raises(ExternalError, match="0 of 400 rows"):
+        fit(given, RecordingChannel())

@@ -45,7 +45,7 @@ TIMED_ROWS = (8, 64)  # the first also warm up; they alone are timed where they 
 TIMED_SECONDS = 0.3
 ALONE_ROWS = 8
 IMPORTANCE_SHARE = 0.05  # of what the run took so far, for what the columns are worth
-MOST_TAKEN_UP = 5
+LESSON_SHARE = 0.01  # of the time left, that looking for who could be taught may take
 
 
 @dataclass
@@ -77,20 +77,29 @@ def excess_of(session: Session, trial: int) -> float:
     return excess(session, _library(session).scale(trial))
 
 
-def _best_of(session: Session) -> Trial | None:
+def best_of(session: Session) -> Trial | None:
     """The best trial that keeps the limits; where none does, the nearest to them."""
     return min(session.done(), key=lambda trial: max(1.0, excess_of(session, trial.id)), default=None)
 
 
 def lessons(session: Session) -> Callable[[bool], Lesson | None]:
-    """Says who could be taught by whom (told whether the search is idle), looked for again when a trial has ended."""
-    known: dict[tuple[bool, int], Lesson | None] = {}
+    """Says who could be taught by whom; told whether the search is idle, for before it looks under limits alone.
+
+    It looks again when a trial has ended, unless that takes too much of the time that is left.
+    """
+    found: Lesson | None = None
+    of, took = -1, 0.0
 
     def lesson(idle: bool) -> Lesson | None:
-        key = idle, len(session.done())
-        if key not in known:
-            known[key] = lesson_of(session, _library(session), idle)
-        return known[key]
+        nonlocal found, of, took
+        if not (idle or session.is_limited):
+            return None
+        done = len(session.done())
+        if of != done and took <= LESSON_SHARE * session.search_clock.left():
+            began = time.perf_counter()
+            found, of = lesson_of(session, _library(session)), done
+            took = time.perf_counter() - began
+        return found
 
     return lesson
 
@@ -101,7 +110,7 @@ def keep_best(session: Session, trial: int | None) -> None:
         return
     session.search_clock.has_model = True
     _time_rows(session, trial)
-    best = _best_of(session)
+    best = best_of(session)
     if best is not None and best.id == trial:
         choice = choose(session, _library(session), ensembles=False)
         if choice.members[0].trial == trial:
@@ -110,7 +119,7 @@ def keep_best(session: Session, trial: int | None) -> None:
 
 def take_up(session: Session) -> None:
     """Tells the search's clock of the models that an earlier sitting left, and what a row costs through the best."""
-    for trial in session.done()[:MOST_TAKEN_UP]:
+    for trial in session.done():
         session.search_clock.has_model = True
         _time_rows(session, trial.id)
 
@@ -233,7 +242,7 @@ def refit_to_come(session: Session) -> Refit:
     The seconds of a network, which takes what it was allotted, and many seconds of any other are kept from trials that
     bring less alone.
     """
-    best = _best_of(session)
+    best = best_of(session)
     if best is None or len(session.dataset.splits.rounds()) > 1 or session.has_refit(best.id):
         return Refit()
     candidate = session.candidate_of(best)
@@ -250,13 +259,14 @@ def _refit_seconds(session: Session, trial: Trial) -> float:
     """What a fit on all development rows takes, on all cores, with a little to spare.
 
     A network is not trained beyond the epoch that was chosen, and no other model with settings that were not. What the
-    cache keeps is not computed again.
+    cache keeps is not computed again; what a student's teachers answer is.
     """
-    found = _chosen(session, trial)
+    found, notes = _chosen(session, trial), trial.extra.get("notes", {})
     share = found["stop_epoch"] / found["epochs"] if found.get("stop_epoch") and found.get("epochs") else 1.0
-    cost = again_seconds(trial)
-    seconds = min(cost, NETWORK_OVERHEAD_SECONDS + share * cost)
-    seconds -= trial.extra.get("notes", {}).get("others_seconds", 0.0)
+    teachers = notes.get("teachers_seconds", 0.0)
+    cost = again_seconds(trial) - teachers
+    seconds = min(cost, NETWORK_OVERHEAD_SECONDS + share * cost) + teachers
+    seconds -= notes.get("others_seconds", 0.0)
     alone = not session.candidate_of(trial).all_cores and session.executor.cores > 1
     return 1.15 * session.grown * seconds * (ALL_CORES if alone else 1.0)
 

@@ -136,31 +136,48 @@ def choose(session: Session, library: Library, *, ensembles: bool = True) -> Cho
         return Choice(single(min(scored, key=lambda s: excess(session, s.scale))))
     if not ensembles:
         return Choice(single(fitting[0]))
-    members = _chosen(session, fitting)
-    return Choice(members, warmth(session, members))
+    return _chosen(session, fitting)
 
 
-def _chosen(session: Session, scored: Sequence[Scored], rows: np.ndarray | None = None) -> list[Member]:
-    """What (some) validation rows speak for: an ensemble, or a model that was taught and alone scores no worse.
+@dataclass(frozen=True)
+class Mix:
+    """The best ensemble of some trials: its members, the temperature of their mean, and its outputs."""
 
-    The trials keep the limits.
-    """
-    if rows is not None:
-        score = session.judge(rows)
-        scored = [replace(s, predictions=s.predictions[rows], value=score(s.predictions[rows])) for s in scored]
+    members: Sequence[Member]
+    temperature: float
+    outputs: np.ndarray
+
+
+def mix_of(
+    session: Session,
+    scored: Sequence[Scored],
+    fits: Callable[[Sequence[Scale]], bool],
+    rows: np.ndarray | None = None,
+) -> Mix:
+    """What (some) validation rows, those that the trials' predictions are of, speak for."""
     members, _ = select(
-        scored,
-        lambda some: session.judge(some if rows is None else rows[some]),
-        fits=lambda scales: fits_limits(session, scales),
-        seed=session.request.seed,
+        scored, lambda some: session.judge(some if rows is None else rows[some]), fits=fits, seed=session.request.seed
     )
+    outputs = _mean(scored, members)
+    heat = _warmth(session, outputs, rows) if len(members) > 1 else 1.0
+    return Mix(members, heat, tempered(session.task, outputs, heat))
+
+
+def _chosen(session: Session, scored: Sequence[Scored], rows: np.ndarray | None = None) -> Choice:
+    """The best ensemble within the limits, or a model that was taught and alone scores no worse."""
+    mix = mix_of(session, scored, lambda scales: fits_limits(session, scales), rows)
     students = [s for s in scored if "taught_by" in session.study.trial(s.trial).extra]
-    if len(members) > 1 and students:
+    if len(mix.members) > 1 and students:
         metric, best = session.scorer(rows), max(students, key=lambda s: s.value)
-        outputs = mixed(session, members, warmth(session, members, rows))
-        if metric(best.predictions) >= metric(outputs if rows is None else outputs[rows]):
-            return single(best)
-    return members
+        if metric(best.predictions) >= metric(mix.outputs):
+            return Choice(single(best))
+    return Choice(mix.members, mix.temperature)
+
+
+def _mean(scored: Sequence[Scored], members: Sequence[Member]) -> np.ndarray:
+    by_trial = {s.trial: s.predictions for s in scored}
+    mean: np.ndarray = sum(m.weight * by_trial[m.trial] for m in members)  # type: ignore[assignment]
+    return mean
 
 
 def mixed(session: Session, members: Sequence[Member], temperature: float = 1.0) -> np.ndarray:
@@ -169,14 +186,14 @@ def mixed(session: Session, members: Sequence[Member], temperature: float = 1.0)
     return tempered(session.task, outputs, temperature)
 
 
-def warmth(session: Session, members: Sequence[Member], rows: np.ndarray | None = None) -> float:
+def _warmth(session: Session, mean: np.ndarray, rows: np.ndarray | None) -> float:
     """The temperature of a mix, by (some) validation rows: the mean of members that err differently is too timid."""
-    if len(members) < 2 or session.task == "regression":
+    if session.task == "regression":
         return 1.0
-    rows = np.arange(len(session.y_validation)) if rows is None else rows
-    logits = logits_of(session.task, mixed(session, members)[rows])
-    weights = None if session.weights_validation is None else session.weights_validation[rows]
-    return temperature(session.task, session.y_validation[rows], logits, weights)
+    y, weights = session.y_validation, session.weights_validation
+    if rows is not None:
+        y, weights = y[rows], None if weights is None else weights[rows]
+    return temperature(session.task, y, logits_of(session.task, mean), weights)
 
 
 def honest_outputs(session: Session, library: Library, left: Callable[[], float]) -> np.ndarray | None:
@@ -196,8 +213,10 @@ def honest_outputs(session: Session, library: Library, left: Callable[[], float]
             return None
         began = time.perf_counter()
         rest, own = np.flatnonzero(part_V != number), np.flatnonzero(part_V == number)
-        members = _chosen(session, scored, rest)
-        outputs[own] = mixed(session, members, warmth(session, members, rest))[own]
+        score = session.judge(rest)
+        others = [replace(s, predictions=s.predictions[rest], value=score(s.predictions[rest])) for s in scored]
+        choice = _chosen(session, others, rest)
+        outputs[own] = tempered(session.task, _mean(scored, choice.members)[own], choice.temperature)
         longest = max(longest, time.perf_counter() - began)
     return outputs
 

@@ -314,6 +314,7 @@ def _search(session: Any) -> str:
 
 def _tell(session: Any, event: Any) -> None:
     """Turns an event of the study into a notice for the watcher."""
+    from thrifty.automl.handover import best_of
     from thrifty.evaluation.metrics import signed
     from thrifty.evaluation.words import value_text
     from thrifty.tuning.policies.ladder import worth
@@ -332,10 +333,9 @@ def _tell(session: Any, event: Any) -> None:
     elif event.kind in ("trial_paused", "trial_skipped"):
         session.watch({"kind": "trial_stopped", **notice})
     elif event.kind == "trial_finished":
-        done = session.done()
-        own = [t for t in done if t.config["candidate"] == trial.config["candidate"]]
+        own = [t for t in session.done() if t.config["candidate"] == trial.config["candidate"]]
         score = value_text(session.metric, signed(session.metric, worth(trial)))
-        best = done[0] if done else trial
+        best = best_of(session) or trial
         session.watch(
             {
                 "kind": "trial_finished",

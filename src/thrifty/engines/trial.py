@@ -55,7 +55,8 @@ class Trial:
     rows: "train" fits on train rows and predicts validation rows, once per round of the splits; "development" refits on
         both with what was chosen before (`chosen`; empty when nothing was).
     clock: runs from the opening; its budget is the seconds that the fit may take.
-    taught: what teachers answer to the rows of its only round, float32 [N, K]; None without teachers.
+    taught: what teachers answer to the rows of its only round, float32 [N, K]; None without teachers. teachers_seconds:
+        what that took.
     """
 
     dataset: Dataset
@@ -69,6 +70,7 @@ class Trial:
     arguments: Mapping[str, Any]
     chosen: Mapping[str, Any] = field(default_factory=dict)
     taught: np.ndarray | None = None
+    teachers_seconds: float = 0.0
 
     @property
     def task(self) -> Task:
@@ -314,6 +316,8 @@ def finish(trial: Trial, scores_VK: np.ndarray | None, notes: Mapping[str, Any])
         value = score(trial, trial.dataset.splits.validation_rows, scores_VK)
     seconds = round(trial.clock.elapsed(), 4)
     told = {**notes, "cached_seconds": round(trial.cache.made_seconds, 3)}
+    if trial.taught is not None:
+        told["teachers_seconds"] = round(trial.teachers_seconds, 3)
     if trial.cache.found_older:
         told["found_older"] = trial.cache.found_older
     return {"value": float(value) if math.isfinite(value) else None, "seconds": seconds, "notes": told}

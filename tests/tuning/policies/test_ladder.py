@@ -197,8 +197,8 @@ def test_an_elastic_arm_leaves_no_time_for_one_that_is_not_worth_its_own():
 def test_a_trial_that_is_overdue_is_expected_to_go_on_for_a_while():
     policy, one = ladder(BASE, CHEAP, DEAR), study()
     one.start({"candidate": "cheap"}, extra={"started_seconds": 0.0})
-    assert View(policy, one, clock(1000.0, 0.2))._running_seconds_left() == pytest.approx(0.8)
-    assert View(policy, one, clock(1000.0, 100.0))._running_seconds_left() == pytest.approx(30.0)
+    assert View(policy, one, clock(1000.0, 0.2)).seconds_running_left() == pytest.approx(0.8)
+    assert View(policy, one, clock(1000.0, 100.0)).seconds_running_left() == pytest.approx(30.0)
 
 
 SHORTENED = replace(DEAR, least_seconds=5.0)
@@ -348,28 +348,81 @@ def limited(excess, *arms):
     )
 
 
-@pytest.mark.parametrize(("excess", "again"), [(4.0, False), (2.0, True), (1.0, True)])
-def test_an_arm_whose_trials_are_far_over_a_limit_is_bought_no_more(excess, again):
+@pytest.mark.parametrize(
+    ("excess", "other", "again"), [(9.0, 0.1, False), (1.5, 0.1, True), (4.0, 0.45, False), (1.1, 0.45, True)]
+)
+def test_an_arm_that_is_over_a_limit_is_bought_again_by_what_it_would_bring_and_how_near_it_is(excess, other, again):
     one = study()
-    told(one, ("baseline", 0.1), ("cheap", 0.5))
+    told(one, ("baseline", 0.1), ("cheap", 0.5), ("other", other))
     decision = limited({1: excess}, BASE, CHEAP).decide(one, clock(100.0))
     assert isinstance(decision, Purchase) == again
+
+
+def test_an_arm_near_a_limit_moves_to_where_its_trials_keep_it():
+    policy, one = limited({}, BASE, CHEAP), study()
+    policy.excess = lambda i: 2.5 * one.trial(i).config.get("model.x", 0.5) if i else 0.0
+    told(one, ("baseline", 0.1))
+    for _ in range(12):
+        decision = policy.decide(one, clock(1000.0))
+        if not isinstance(decision, Purchase):
+            break
+        one.finish(one.buy(decision).trial, 0.5 + 0.1 * decision.config.get("model.x", 0.5), cost_seconds=1.0)
+    x = [trial.config.get("model.x", 0.5) for trial in one.trials[1:]]
+    assert x[0] == 0.5
+    assert min(x) <= 0.4
+    assert sum(v <= 0.4 for v in x[1:]) >= sum(v > 0.6 for v in x[1:])
 
 
 def test_a_trial_that_breaks_a_limit_is_not_what_others_must_beat():
     one = study()
     told(one, ("baseline", 0.1), ("cheap", 0.9), ("dear", 0.5), ("dear", 0.48))
-    for excess, best in (({}, 0.9), ({1: 1.5}, 0.5), ({0: 2.0, 1: 2.0, 2: 2.0, 3: 2.0}, 0.9)):
+    for excess, best in (({}, 0.9), ({1: 1.5}, 0.5), ({0: 2.0, 1: 2.0, 2: 2.0, 3: 2.0}, 0.1)):
         view = View(limited(excess, BASE, CHEAP, DEAR), one, clock(100.0))
         assert view.best == pytest.approx((best - 0.1) / 0.9)
 
 
-def test_cores_are_waited_for_that_a_student_needs():
-    wide = replace(CHEAP, cores=2)
-    one = exhausted()
-    one.start({"candidate": "cheap"}, extra={"started_seconds": 60.0})
-    lesson = Lesson(1, TEACHERS, 9.0, ahead=0.4)
+@pytest.mark.parametrize(("price", "waits"), [(20.0, True), (2.0, False), (45.0, False)])
+def test_cores_are_waited_for_that_a_student_needs_but_not_for_long(price, waits):
+    wide = replace(CHEAP, name="wide", cores=2)
+    one = study()
+    told(one, ("baseline", 0.1), ("wide", 0.5), ("wide", 0.5))
+    one.start({"candidate": "dear"}, extra={"started_seconds": 10.0})
+    lesson = Lesson(1, TEACHERS, price, ahead=0.4)
     policy = Ladder(
-        [BASE, wide], baseline="baseline", perfect=1.0, refit=Refit, free_cores=lambda: 1, lesson=lambda idle: lesson
-    )
-    assert isinstance(policy.decide(one, clock(100.0, now=60.0)), Wait)
+        [BASE, wide, replace(DEAR, seconds=60.0), replace(CHEAP, seconds=10.0, skill=0.45)], baseline="baseline",
+        perfect=1.0, refit=Refit, free_cores=lambda: 1, lesson=lambda idle: lesson,
+    )  # fmt: skip
+    decision = policy.decide(one, clock(110.0, now=60.0))
+    assert isinstance(decision, Wait) == waits
+    assert waits or decision.config["candidate"] == "cheap"
+
+
+def test_a_student_takes_the_time_of_a_refit_that_brings_less():
+    lesson = Lesson(1, TEACHERS, 25.0, ahead=0.1)
+    for gain, bought in ((0.001, True), (0.5, False)):
+        policy = Ladder(
+            [BASE, CHEAP], baseline="baseline", perfect=1.0, refit=lambda gain=gain: Refit(20.0, gain, always=False),
+            free_cores=lambda: 2, lesson=lambda idle: lesson,
+        )  # fmt: skip
+        decision = policy.decide(exhausted(), clock(100.0, now=70.0))
+        assert ("taught_by" in getattr(decision, "extra", {})) == bought
+
+
+def test_failed_and_stopped_students_say_nothing_of_their_arm():
+    one = study()
+    told(one, ("baseline", 0.1), ("cheap", 0.5))
+    for _ in range(2):
+        one.fail(one.buy(Purchase(config={"candidate": "cheap"}, extra={"taught_by": TEACHERS})).trial, "crashed")
+    one.pause(one.buy(Purchase(config={"candidate": "cheap"}, extra={"taught_by": TEACHERS})).trial)
+    decision = ladder(BASE, CHEAP).decide(one, clock(100.0))
+    assert isinstance(decision, Purchase)
+    assert decision.trial is None
+    assert "taught_by" not in decision.extra
+
+
+def test_a_student_is_not_what_a_contrast_is_held_against():
+    policy, one = ladder(BASE, AUGMENTED), study()
+    told(one, ("baseline", 0.1), ("augmented", 0.5))
+    student = one.buy(Purchase(config={"candidate": "augmented"}, extra={"taught_by": TEACHERS})).trial
+    one.finish(student, 0.6, cost_seconds=1.0)
+    assert policy.decide(one, clock(100.0, now=60.0)).extra["contrast_of"] == 1

@@ -37,7 +37,7 @@ AGAIN_SHARE = 0.6  # of what its best trial took, below which it is not worth st
 UNCUT = 1.6  # times what its trials took, that an arm needs to be started again if it can be cut short
 MOST_CUT = 0.5  # of its price, to which an arm that makes less of less time is cut, to fill cores until all are wanted
 MAX_FAILURES = 2
-MOST_OVER = 3.0  # times a limit, above which no other configuration of the arm is expected to keep it
+OVER_POWER = 3.0  # of how far an arm is over a limit, by which its next trial is less likely to keep it
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,9 @@ class Ladder:
         """patience: seconds after which the trial's cores are wanted."""
         arm = offer.arm
         why = f"gain {offer.gain:.4f} for {offer.price:.1f} s"
-        cut_short = [t for t in view.trials_of(arm.name) if t.state in (State.WAITING, State.PAUSED)]
-        if cut_short and not arm.elastic:
-            return Purchase(trial=cut_short[0].id, why=why)
+        stopped = [t for t in view.trials_of(arm.name) if t.state in (State.WAITING, State.PAUSED) and not is_aside(t)]
+        if stopped and not arm.elastic:
+            return Purchase(trial=stopped[0].id, why=why)
         config: dict[str, Any] = {"candidate": arm.name}
         if not offer.first:
             config |= self._vary(view, arm)
@@ -181,6 +181,8 @@ class Ladder:
         trials = view.trials_of(arm.name)
         tried = []
         for trial in trials:
+            if "taught_by" in trial.extra:
+                continue
             failed = trial.state is State.FAILED
             tried.append((trial.config, -math.inf if failed else view.skill_or_none(trial)))
         rng = generator(self.seed, "ladder", arm.name, len(trials))
@@ -201,9 +203,8 @@ class View:
         self.base = base[0] if base else None
         self.there = {name for arm in ladder.arms.values() if self.done_of(arm.name) for name in arm.shared}
         done = [t for t in self.trials if t.state == State.DONE and t.values]
-        done = [t for t in done if ladder.excess(t.id) <= 1.0] or done
-        skills = [self.skill(value_of(t)) for t in done]
-        self.best = max(skills) if skills and self.base is not None else None
+        kept = [self.skill(value_of(t)) for t in done if self.keeps(t)]
+        self.best = max(kept, default=0.0) if done and self.base is not None else None
         self.speed = self._speed()
         self.ease = self._ease()
         self.unaffordable = False
@@ -213,6 +214,10 @@ class View:
 
     def done_of(self, name: str) -> list[Trial]:
         return [t for t in self.trials_of(name) if t.state == State.DONE and value_of(t) is not None]
+
+    def keeps(self, trial: Trial) -> bool:
+        """Whether a trial that is done keeps the limits."""
+        return self.ladder.excess(trial.id) <= 1.0
 
     def skill(self, value: float | None) -> float:
         if value is None or self.base is None:
@@ -226,18 +231,18 @@ class View:
         return span if span > 1e-12 else math.inf
 
     def skill_or_none(self, trial: Trial) -> float | None:
-        """The skill of a trial that is done."""
-        return self.skill(value_of(trial)) if trial.state is State.DONE and trial.values else None
+        """The skill of a trial that is done, less the log of how far it is over the limits."""
+        if trial.state is not State.DONE or not trial.values:
+            return None
+        return self.skill(value_of(trial)) - math.log(max(1.0, self.ladder.excess(trial.id)))
 
     def offer(self, arm: Arm) -> Offer | None:
         """What the arm offers next, or None: closed by failures, or it does not fit the time left."""
-        tried = [t for t in self.trials_of(arm.name) if not t.cut_short]
+        tried = [t for t in self.trials_of(arm.name) if not t.cut_short and not is_aside(t)]
         done = [t for t in self.done_of(arm.name) if not t.cut_short and not is_aside(t)]
         failed = sum(t.state == State.FAILED for t in tried)
         running = sum(t.state == State.RUNNING for t in tried)
         if failed >= MAX_FAILURES and failed > len(done):
-            return None
-        if done and min(self.ladder.excess(t.id) for t in done) > MOST_OVER:
             return None
         if tried and (arm.name == self.ladder.baseline or not arm.space or (running and not done)):
             return None
@@ -305,12 +310,17 @@ class View:
 
         An untried arm by its prior. Of n tried configurations the next is the best with probability 1 / (n + 1), and
         then better by about what the best ones differ; what the arm lacks to the best of all must be made up first.
+        Where none keeps the limits, what the best would bring if the next one did.
         """
         if not done:
             best = -0.05 if self.best is None else self.best - SECOND_OPINION * (1 - self.best)
             skill = _squashed(_odds(arm.skill) + self.ease)
             return _expected_improvement(skill, arm.spread * (1 - skill) / max(1e-6, 1 - arm.skill), best)
-        skills = sorted((self.skill(value_of(t)) for t in done), reverse=True)
+        over = min(self.ladder.excess(t.id) for t in done)
+        skills = sorted((self.skill(value_of(t)) for t in done if over > 1 or self.keeps(t)), reverse=True)
+        if over > 1:
+            ahead = skills[0] - (self.best or 0.0)
+            return max(0.0, ahead) * over**-OVER_POWER / (len(done) + 1 + running)
         step = FIRST_STEP * max(0.02, 1 - skills[0]) + 1e-4
         if len(skills) > 1:
             top = skills[: max(2, len(skills) // 3)]
@@ -328,7 +338,7 @@ class View:
         """How much better arms did than their priors said, in log odds of skill: data are easy or hard for all."""
         surprises = []
         for arm in self.ladder.arms.values():
-            done = self.done_of(arm.name)
+            done = [t for t in self.done_of(arm.name) if "taught_by" not in t.extra]
             if done and self.base is not None and arm.name != self.ladder.baseline:
                 surprises.append(_odds(max(self.skill(value_of(t)) for t in done)) - _odds(arm.skill))
         return sum(surprises) / (len(surprises) + 1)
@@ -361,11 +371,11 @@ class View:
 
     def patience(self, arm: Arm) -> float:
         """The seconds until all cores are expected to be free for an arm; infinite where it no longer fits then."""
-        wait = self._running_seconds_left()
+        wait = self.seconds_running_left()
         price = self._price(arm, self.done_of(arm.name), self.left - wait)
         return wait if price is not None and price <= self.left - wait else math.inf
 
-    def _running_seconds_left(self) -> float:
+    def seconds_running_left(self) -> float:
         """The most that a running trial is expected to go on."""
         ran = {t.id: self.seconds_running(t) for t in self.running}
         left = [max(self.expected_seconds(t) - ran[t.id], OVERDUE * ran[t.id]) for t in self.running]

@@ -34,7 +34,7 @@ def student(
 ) -> Purchase | Wait | None:
     """The student, where it is cheap and nothing else is on offer, or promises more a second than the best offer.
 
-    It is waited for where its cores are not free.
+    Where its cores are not free they are waited for, if that takes no longer than it does itself.
     lesson: told whether the search is idle.
     """
     budget = view.clock.budget_seconds
@@ -57,6 +57,7 @@ def student(
     if found.seconds > most or (best is not None and best.rate > rate):
         return None
     if arms[str(origin.config["candidate"])].cores > free_cores:
-        return Wait()
+        waiting = view.seconds_running_left()
+        return Wait() if waiting <= min(found.seconds, most - found.seconds) else None
     extra = {"started_seconds": round(view.clock.elapsed(), 3), "taught_by": found.teachers}
     return Purchase(config=origin.config, why=f"taught by others, as trial {origin.id} was not", extra=extra)
