@@ -60,4 +60,4 @@ def student(
         waiting = view.seconds_running_left()
         return Wait() if waiting <= min(found.seconds, most - found.seconds) else None
     extra = {"started_seconds": round(view.clock.elapsed(), 3), "taught_by": found.teachers}
-    return Purchase(config=origin.config, why=f"taught by others, as trial {origin.id} was not", extra=extra)
+    return Purchase(config=origin.config, why=f"trial {origin.id} once more, taught by others", extra=extra)
