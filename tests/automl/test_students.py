@@ -128,13 +128,14 @@ def test_in_a_run_a_small_model_is_taught_by_large_ones_that_break_the_limit(tmp
     y = (np.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2] > 0).astype(int)
     rows = [{**{f"x{i}": v for i, v in enumerate(row)}, "y": f"c{label}"} for row, label in zip(x.tolist(), y)]
     run = thrifty.run(
-        rows, "y", minutes=0.5, max_size_mb=0.05, out=tmp_path / "run", exclude=("kernel", "table_network"), cache=False
-    )
+        rows, "y", minutes=0.8, max_size_mb=0.05, out=tmp_path / "run", exclude=("kernel", "table_network"),
+        cache=False, settings={"model.num_heads": 2, "training.epochs": 20},
+    )  # fmt: skip
     study = Study.look(run.path)
     (student,) = [t for t in study.trials if "taught_by" in t.extra]
     teachers = {study.trial(one["trial"]).config["candidate"] for one in student.extra["taught_by"]["models"]}
     assert student.config["candidate"] == "heads"
     assert "trees" in teachers
-    assert student.values[-1] > 0.8
+    assert student.values[-1] > 0.7
     assert run.exit_code == 0
     assert run.report["artifact"]["size_bytes"] < 50_000
