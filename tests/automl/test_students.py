@@ -100,22 +100,26 @@ def test_nobody_is_taught(monkeypatch: pytest.MonkeyPatch, trials: Any, folds: i
     assert lesson_of(session, Library(session)) is None
 
 
-@pytest.mark.parametrize(("wrong", "alone"), [((), True), ((0,), False)])
+@pytest.mark.parametrize(
+    ("others", "wrong", "alone"),
+    [(((0, 1), (2, 3), (0, 1, 2)), (), True), (((0,), (1,), (2,)), (0,), False), (((0,), (1,), (2,)), (), False)],
+    ids=["better", "worse", "level and less sure"],
+)
 def test_a_student_takes_the_place_of_an_ensemble_that_is_no_better(
-    monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, ...], alone: bool
+    monkeypatch: pytest.MonkeyPatch, others: tuple[tuple[int, ...], ...], wrong: tuple[int, ...], alone: bool
 ) -> None:
     student = {"outputs": outputs(*wrong, of=0.6), "candidate": "table", "extra": TAUGHT}
-    session = session_of(monkeypatch, [*PAIR, {"outputs": outputs(4, 5)}, student])
+    session = session_of(monkeypatch, [*({"outputs": outputs(*one)} for one in others), student])
     members = choose(session, Library(session)).members
     assert ([m.trial for m in members] == [3]) == alone
     (note,) = told_of(session)
-    after = "1.000" if alone else "0.900"
-    assert note == f"trial 3, table, was taught by trials 0, 1: accuracy {after}, without teachers (trial 2) 0.800"
+    before, after = f"{1 - len(others[2]) / 10:.3f}", f"{1 - len(wrong) / 10:.3f}"
+    assert note == f"trial 3, table, was taught by trials 0, 1: accuracy {after}, without teachers (trial 2) {before}"
 
 
 def test_the_honest_figure_of_a_student_alone_is_that_of_its_own_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     student = {"outputs": outputs(of=0.6), "candidate": "table", "extra": TAUGHT}
-    session = session_of(monkeypatch, [*PAIR, {"outputs": outputs(4, 5)}, student])
+    session = session_of(monkeypatch, [*PAIR, {"outputs": outputs(0, 1, 2, 3)}, student])
     session.dataset.splits = SimpleNamespace(validation_rows=np.arange(100), fold=None, rounds=lambda: [None])
     session.dataset.groups = lambda rows: None
     found = honest_outputs(session, Library(session), lambda: 60.0)

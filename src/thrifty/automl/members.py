@@ -164,12 +164,15 @@ def mix_of(
 
 
 def _chosen(session: Session, scored: Sequence[Scored], rows: np.ndarray | None = None) -> Choice:
-    """The best ensemble within the limits, or a model that was taught and alone scores no worse."""
+    """The best ensemble within the limits, or a model that was taught and alone scores no worse.
+
+    Where both are level by the metric, by what models are chosen by.
+    """
     mix = mix_of(session, scored, lambda scales: fits_limits(session, scales), rows)
     students = [s for s in scored if "taught_by" in session.study.trial(s.trial).extra]
     if len(mix.members) > 1 and students:
-        metric, best = session.scorer(rows), max(students, key=lambda s: s.value)
-        if metric(best.predictions) >= metric(mix.outputs):
+        measures, best = (session.scorer(rows), session.judge(rows)), max(students, key=lambda s: s.value)
+        if [of(best.predictions) for of in measures] >= [of(mix.outputs) for of in measures]:
             return Choice(single(best))
     return Choice(mix.members, mix.temperature)
 
