@@ -8,7 +8,7 @@ import pytest
 
 from thrifty.automl import members
 from thrifty.automl.ensemble import Scale
-from thrifty.automl.members import Library, choose
+from thrifty.automl.members import Library, fits_limits
 
 Y = np.arange(40) % 2
 
@@ -36,14 +36,19 @@ def library_of(monkeypatch: pytest.MonkeyPatch, scales: dict[int, list[Scale]], 
     return Library(session)
 
 
+def first_within(library: Library) -> int:
+    """The best trial that keeps the limits."""
+    return next(s.trial for s in library.all() if fits_limits(library.session, [s.scale]))
+
+
 def test_a_model_that_was_slow_beside_trials_is_timed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     scales = {0: [Scale(1, 90.0)], 1: [Scale(1, 19.0), Scale(1, 8.0)], 2: [Scale(1, 2.0)], 3: [Scale(1, 19.0)]}
     library = library_of(monkeypatch, scales, max_latency_ms=10.0)
-    assert choose(library.session, library, ensembles=False).members[0].trial == 2
+    assert first_within(library) == 2
     library.time_again(0.2)  # there is no time
-    assert choose(library.session, library, ensembles=False).members[0].trial == 2
+    assert first_within(library) == 2
     library.time_again(5.0)  # the first is too slow by far, the last is no better than what keeps the limit
-    assert choose(library.session, library, ensembles=False).members[0].trial == 1
+    assert first_within(library) == 1
 
 
 def test_of_more_outputs_than_memory_may_hold_those_that_keep_the_limits_are_looked_at(
@@ -54,4 +59,4 @@ def test_of_more_outputs_than_memory_may_hold_those_that_keep_the_limits_are_loo
     scales = {trial: [Scale(9_000_000 if trial < 4 else 1)] for trial in range(6)}
     library = library_of(monkeypatch, scales, max_size_mb=5.0)
     assert [scored.trial for scored in library.all()] == [4, 5, 0]
-    assert choose(library.session, library, ensembles=False).members[0].trial == 4
+    assert first_within(library) == 4

@@ -52,6 +52,7 @@ def session_of(monkeypatch: pytest.MonkeyPatch, trials: list[dict[str, Any]], fo
         study=SimpleNamespace(trial=lambda i: made[i]),
         validation_scores=lambda i: np.log(trials[i]["outputs"]),
         outputs=lambda i, heat: trials[i]["outputs"],
+        held_out=lambda rows=None: (Y if rows is None else Y[rows], None),
         can_be_taught=lambda t: t.config["candidate"] == "table",
         seconds_of_row=lambda ids: 0.01 * len(list(ids)),
         dataset=SimpleNamespace(splits=SimpleNamespace(rounds=lambda: [(np.arange(300), np.arange(100))] * folds)),

@@ -11,6 +11,7 @@ from thrifty.core.files import read_json
 from thrifty.evaluation.findings import AugmentationFinding
 from thrifty.evaluation.intervals import difference
 from thrifty.evaluation.words import seconds_text
+from thrifty.tuning.policies.student import is_student
 from thrifty.tuning.trial import Trial
 
 INTERVAL_SECONDS = 0.3  # for all candidates together
@@ -20,7 +21,7 @@ def augmentation_of(session: Session, hurry: bool = False) -> list[AugmentationF
     """For every candidate that was trained with augmentation, the difference that it made, or why it is not known."""
     by_candidate: dict[str, list[Trial]] = {}
     for trial in session.done():
-        if not trial.cut_short and "taught_by" not in trial.extra:
+        if not trial.cut_short and not is_student(trial):
             by_candidate.setdefault(trial.config["candidate"], []).append(trial)
     found = []
     for name, trials in by_candidate.items():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from thrifty.automl.compression import try_int8
-from thrifty.automl.ensemble import Member
+from thrifty.automl.ensemble import Member, single
 from thrifty.automl.members import Choice, Library, choose, excess, fits_limits, honest_outputs, mixed
 from thrifty.automl.plan import NETWORK_OVERHEAD_SECONDS
 from thrifty.automl.request import LIMITS_NOT_MET
@@ -74,7 +74,7 @@ def excess_of(session: Session, trial: int) -> float:
     """How many times its limits the model of a trial takes; 0 without limits, and where it has no model."""
     if not session.is_limited or not (session.model_of(trial) / "model.json").exists():
         return 0.0
-    return excess(session, _library(session).scale(trial))
+    return excess(session, [_library(session).scale(trial)])
 
 
 def best_of(session: Session) -> Trial | None:
@@ -112,9 +112,8 @@ def keep_best(session: Session, trial: int | None) -> None:
     _time_rows(session, trial)
     best = best_of(session)
     if best is not None and best.id == trial:
-        choice = choose(session, _library(session), ensembles=False)
-        if choice.members[0].trial == trial:
-            write_artifact(session, choice, _decision(session, choice))
+        choice = Choice(single(_library(session).scored(trial)))
+        write_artifact(session, choice, _decision(session, choice))
 
 
 def take_up(session: Session) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from thrifty.automl.session import Session
 from thrifty.core.seeds import generator
 from thrifty.evaluation.calibration import temperature
 from thrifty.evaluation.decisions import logits_of, tempered
+from thrifty.tuning.policies.student import is_student
 
 OVERHEAD_BYTES = 30_000  # of an artifact beside its model: manifest, card, requirements
 LATENCY_ROWS = 12
@@ -120,22 +121,28 @@ class Library:
         return 1000 * float(np.median(taken))
 
 
+def excess(session: Session, chosen: Sequence[Scale]) -> float:
+    """How many times a limit trials take together, of the limit that they take the most of; 0 without limits."""
+    request = session.request
+    ratios = [0.0]
+    if request.max_size_mb is not None:
+        ratios.append(sum(s.size_bytes for s in chosen) / (request.max_size_mb * 1e6))
+    if request.max_latency_ms is not None:
+        ratios.append(sum(s.latency_ms for s in chosen) / request.max_latency_ms)
+    return max(ratios)
+
+
 def fits_limits(session: Session, chosen: Sequence[Scale]) -> bool:
     """Whether trials together are expected to keep the limits on size and latency."""
-    request = session.request
-    if request.max_size_mb is not None and sum(s.size_bytes for s in chosen) > request.max_size_mb * 1e6:
-        return False
-    return request.max_latency_ms is None or sum(s.latency_ms for s in chosen) <= request.max_latency_ms
+    return excess(session, chosen) <= 1.0
 
 
-def choose(session: Session, library: Library, *, ensembles: bool = True) -> Choice:
+def choose(session: Session, library: Library) -> Choice:
     """The members to hand over. Where no trial keeps the limits, the one that comes nearest."""
     scored = library.all()
     fitting = [s for s in scored if fits_limits(session, [s.scale])]
     if not fitting:
-        return Choice(single(min(scored, key=lambda s: excess(session, s.scale))))
-    if not ensembles:
-        return Choice(single(fitting[0]))
+        return Choice(single(min(scored, key=lambda s: excess(session, [s.scale]))))
     return _chosen(session, fitting)
 
 
@@ -158,7 +165,7 @@ def mix_of(
     members, _ = select(
         scored, lambda some: session.judge(some if rows is None else rows[some]), fits=fits, seed=session.request.seed
     )
-    outputs = _mean(scored, members)
+    outputs = _mean({s.trial: s.predictions for s in scored}, members)
     heat = _warmth(session, outputs, rows) if len(members) > 1 else 1.0
     return Mix(members, heat, tempered(session.task, outputs, heat))
 
@@ -169,7 +176,7 @@ def _chosen(session: Session, scored: Sequence[Scored], rows: np.ndarray | None 
     Where both are level by the metric, by what models are chosen by.
     """
     mix = mix_of(session, scored, lambda scales: fits_limits(session, scales), rows)
-    students = [s for s in scored if "taught_by" in session.study.trial(s.trial).extra]
+    students = [s for s in scored if is_student(session.study.trial(s.trial))]
     if len(mix.members) > 1 and students:
         measures, best = (session.scorer(rows), session.judge(rows)), max(students, key=lambda s: s.value)
         if [of(best.predictions) for of in measures] >= [of(mix.outputs) for of in measures]:
@@ -177,25 +184,23 @@ def _chosen(session: Session, scored: Sequence[Scored], rows: np.ndarray | None 
     return Choice(mix.members, mix.temperature)
 
 
-def _mean(scored: Sequence[Scored], members: Sequence[Member]) -> np.ndarray:
-    by_trial = {s.trial: s.predictions for s in scored}
-    mean: np.ndarray = sum(m.weight * by_trial[m.trial] for m in members)  # type: ignore[assignment]
+def _mean(outputs: Mapping[int, np.ndarray], members: Sequence[Member]) -> np.ndarray:
+    """The members' mean; outputs: of each trial."""
+    mean: np.ndarray = sum(m.weight * outputs[m.trial] for m in members)  # type: ignore[assignment]
     return mean
 
 
 def mixed(session: Session, members: Sequence[Member], temperature: float = 1.0) -> np.ndarray:
     """Outputs of the validation rows as the members give them together, by models that did not see those rows."""
-    outputs: np.ndarray = sum(m.weight * session.outputs(m.trial, m.temperature) for m in members)  # type: ignore[assignment]
-    return tempered(session.task, outputs, temperature)
+    outputs = {m.trial: session.outputs(m.trial, m.temperature) for m in members}
+    return tempered(session.task, _mean(outputs, members), temperature)
 
 
 def _warmth(session: Session, mean: np.ndarray, rows: np.ndarray | None) -> float:
     """The temperature of a mix, by (some) validation rows: the mean of members that err differently is too timid."""
     if session.task == "regression":
         return 1.0
-    y, weights = session.y_validation, session.weights_validation
-    if rows is not None:
-        y, weights = y[rows], None if weights is None else weights[rows]
+    y, weights = session.held_out(rows)
     return temperature(session.task, y, logits_of(session.task, mean), weights)
 
 
@@ -208,7 +213,7 @@ def honest_outputs(session: Session, library: Library, left: Callable[[], float]
     scored = [s for s in library.all() if fits_limits(session, [s.scale])]
     if len(scored) < 2:
         return None
-    part_V = _parts(session)
+    part_V, by_trial = _parts(session), {s.trial: s.predictions for s in scored}
     outputs = np.empty_like(scored[0].predictions)
     longest = 0.0
     for number in np.unique(part_V):
@@ -219,7 +224,8 @@ def honest_outputs(session: Session, library: Library, left: Callable[[], float]
         score = session.judge(rest)
         others = [replace(s, predictions=s.predictions[rest], value=score(s.predictions[rest])) for s in scored]
         choice = _chosen(session, others, rest)
-        outputs[own] = tempered(session.task, _mean(scored, choice.members)[own], choice.temperature)
+        mean = _mean(by_trial, choice.members)
+        outputs[own] = tempered(session.task, mean[own], choice.temperature)
         longest = max(longest, time.perf_counter() - began)
     return outputs
 
@@ -233,14 +239,3 @@ def _parts(session: Session) -> np.ndarray:
     groups = session.dataset.groups(rows)
     codes = np.arange(len(rows)) if groups is None else np.unique(groups, return_inverse=True)[1]
     return generator(session.request.seed, "parts").permutation(int(codes.max()) + 1)[codes] % NUM_PARTS
-
-
-def excess(session: Session, scale: Scale) -> float:
-    """How many times a limit a trial takes, of the limit that it takes the most of; 0 without limits."""
-    request = session.request
-    ratios = [0.0]
-    if request.max_size_mb is not None:
-        ratios.append(scale.size_bytes / (request.max_size_mb * 1e6))
-    if request.max_latency_ms is not None:
-        ratios.append(scale.latency_ms / request.max_latency_ms)
-    return max(ratios)

@@ -30,6 +30,7 @@ from thrifty.execution.job import Job
 from thrifty.execution.processes import ProcessExecutor
 from thrifty.recipe import to_json
 from thrifty.tuning.policies.ladder import value_of, worth
+from thrifty.tuning.policies.student import is_student
 from thrifty.tuning.policy import Purchase
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
@@ -119,6 +120,11 @@ class Session:
             return [int(n) for n in y.sum(axis=0)]
         return [int(n) for n in np.bincount(y, minlength=len(self.dataset.schema.classes))]
 
+    def held_out(self, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """The targets and weights of (some of) the validation rows."""
+        y, weights = self.y_validation, self.weights_validation
+        return (y, weights) if rows is None else (y[rows], None if weights is None else weights[rows])
+
     def judge(self, rows: np.ndarray | None = None) -> Callable[[np.ndarray], float]:
         """What models are chosen by: the metric of outputs of (some of) the validation rows, higher is better.
 
@@ -129,9 +135,7 @@ class Session:
 
     def scorer(self, rows: np.ndarray | None = None, less_log_loss: bool = False) -> Callable[[np.ndarray], float]:
         """The metric of outputs of (some of) the validation rows, turned so that higher is better, never undefined."""
-        y, weights = self.y_validation, self.weights_validation
-        if rows is not None:
-            y, weights = y[rows], None if weights is None else weights[rows]
+        y, weights = self.held_out(rows)
         sign = METRICS[self.metric].sign
         of = scorer(self.metric, self.task, y, None, weights, self.positive)
         undefined = 0.0 if self.metric in CORRELATIONS else -math.inf
@@ -250,7 +254,7 @@ class Session:
             "device": "cpu",  # the only one that a request may name
             "offline": self.request.offline,
         }
-        if "taught_by" in trial.extra:
+        if is_student(trial):
             arguments["teachers"] = self._teachers(trial.extra["taught_by"])
         return Job(
             entry=entry,

@@ -13,7 +13,7 @@ from thrifty.automl.session import Session
 from thrifty.evaluation.metrics import signed
 from thrifty.evaluation.words import metric_title, value_text
 from thrifty.tuning.policies.ladder import again_seconds, is_aside, worth
-from thrifty.tuning.policies.student import Lesson
+from thrifty.tuning.policies.student import Lesson, is_student
 
 
 def lesson_of(session: Session, library: Library) -> Lesson | None:
@@ -51,8 +51,8 @@ def told_of(session: Session) -> list[str]:
     """A sentence for each trial that was taught: by whom, and what that made of it."""
     notes = []
     for trial in session.done():
-        taught_by: dict[str, Any] | None = trial.extra.get("taught_by")
-        if taught_by is not None:
+        if is_student(trial):
+            taught_by: dict[str, Any] = trial.extra["taught_by"]
             origin = session.study.trial(taught_by["repeats"])
             teachers = ", ".join(str(model["trial"]) for model in taught_by["models"])
             many = "s" * (len(taught_by["models"]) > 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from thrifty.tuning.policies.student import is_student
 from thrifty.tuning.policy import Purchase
 from thrifty.tuning.trial import State, Trial
 
@@ -28,7 +29,7 @@ def contrast(view: View, arms: Mapping[str, Arm], *, idle: bool, free_cores: int
     most = min((SHARE if idle else EARLY_SHARE) * budget - spent, view.left)
     bests = []
     for arm in arms.values():
-        whole = [t for t in view.done_of(arm.name) if not t.cut_short and "taught_by" not in t.extra]
+        whole = [t for t in view.done_of(arm.name) if not t.cut_short and not is_student(t)]
         if arm.contrast and whole and arm.cores <= free_cores:
             bests.append(max(whole, key=_value))
     for trial in sorted(bests, key=_value, reverse=True):
@@ -44,7 +45,7 @@ def contrast(view: View, arms: Mapping[str, Arm], *, idle: bool, free_cores: int
 
 def _is_known(trials: Sequence[Trial], config: Mapping[str, object]) -> bool:
     """Whether a contrast is running or was whole, or was tried in vain too often."""
-    tried = [t for t in trials if "contrast_of" in t.extra or (t.config == config and "taught_by" not in t.extra)]
+    tried = [t for t in trials if "contrast_of" in t.extra or (t.config == config and not is_student(t))]
     whole = [t for t in tried if t.state is State.RUNNING or (t.state is State.DONE and not t.cut_short)]
     return bool(whole) or len(tried) >= MOST_TRIES
 

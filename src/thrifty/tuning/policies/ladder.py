@@ -20,7 +20,7 @@ from thrifty.core.seeds import generator
 from thrifty.core.space import Domain
 from thrifty.tuning.policies.arm import propose
 from thrifty.tuning.policies.contrast import contrast
-from thrifty.tuning.policies.student import Lesson, student
+from thrifty.tuning.policies.student import Lesson, is_student, student
 from thrifty.tuning.policy import Purchase, Stop, Wait
 from thrifty.tuning.study import Study
 from thrifty.tuning.trial import State, Trial
@@ -181,7 +181,7 @@ class Ladder:
         trials = view.trials_of(arm.name)
         tried = []
         for trial in trials:
-            if "taught_by" in trial.extra:
+            if is_student(trial):
                 continue
             failed = trial.state is State.FAILED
             tried.append((trial.config, -math.inf if failed else view.skill_or_none(trial)))
@@ -338,7 +338,7 @@ class View:
         """How much better arms did than their priors said, in log odds of skill: data are easy or hard for all."""
         surprises = []
         for arm in self.ladder.arms.values():
-            done = [t for t in self.done_of(arm.name) if "taught_by" not in t.extra]
+            done = [t for t in self.done_of(arm.name) if not is_student(t)]
             if done and self.base is not None and arm.name != self.ladder.baseline:
                 surprises.append(_odds(max(self.skill(value_of(t)) for t in done)) - _odds(arm.skill))
         return sum(surprises) / (len(surprises) + 1)
@@ -390,7 +390,7 @@ def worth(trial: Trial) -> float:
 
 def is_aside(trial: Trial) -> bool:
     """Whether the trial repeats the configuration of another, and so says nothing of what its arm has to offer."""
-    return "contrast_of" in trial.extra or "taught_by" in trial.extra
+    return "contrast_of" in trial.extra or is_student(trial)
 
 
 def cached_seconds(trial: Trial) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thrifty.tuning.policy import Purchase, Wait
-from thrifty.tuning.trial import State
+from thrifty.tuning.trial import State, Trial
 
 if TYPE_CHECKING:
     from thrifty.tuning.policies.ladder import Arm, Offer, View
@@ -29,6 +29,11 @@ class Lesson(NamedTuple):
     ahead: float = 0.0
 
 
+def is_student(trial: Trial) -> bool:
+    """Whether the trial is taught by others."""
+    return "taught_by" in trial.extra
+
+
 def student(
     view: View, arms: Mapping[str, Arm], best: Offer | None, lesson: Callable[[bool], Lesson | None], free_cores: int
 ) -> Purchase | Wait | None:
@@ -41,7 +46,7 @@ def student(
     idle = best is None and not view.running
     if view.best is None or budget is None or not (idle or view.clock.elapsed() > budget / 2):
         return None
-    tried = [t for t in view.trials if "taught_by" in t.extra]
+    tried = [t for t in view.trials if is_student(t)]
     if len(tried) >= MOST_TRIES or any(t.state in (State.RUNNING, State.DONE) for t in tried):
         return None
     found = lesson(idle)
