@@ -58,7 +58,7 @@ def told_of(session: Session) -> list[str]:
             many = "s" * (len(taught_by["models"]) > 1)
             before, after = (value_text(session.metric, signed(session.metric, worth(t))) for t in (origin, trial))
             notes.append(
-                f"trial {trial.id}, {trial.config['candidate']}, was taught by trial{many} {teachers}: "
+                f"trial {trial.id}, {trial.config['candidate']}, was taught by trial{many} {teachers} (distillation): "
                 f"{metric_title(session.metric)} {after}, without teachers (trial {origin.id}) {before}"
             )
     return notes
