@@ -115,10 +115,8 @@ def test_a_student_takes_the_place_of_an_ensemble_that_is_no_better(
     assert ([m.trial for m in members] == [3]) == alone
     (note,) = told_of(session)
     before, after = f"{1 - len(others[2]) / 10:.3f}", f"{1 - len(wrong) / 10:.3f}"
-    assert (
-        note
-        == f"trial 3, table, was taught by trials 0, 1 (distillation): accuracy {after}, without teachers (trial 2) {before}"
-    )
+    said = f"accuracy {after}, without teachers (trial 2) {before}"
+    assert note == f"trial 3, table, was taught by trials 0, 1 (distillation): {said}"
 
 
 def test_the_honest_figure_of_a_student_alone_is_that_of_its_own_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
