@@ -13,6 +13,7 @@ from thrifty.engines import kernel, kernel_learner
 from thrifty.engines.classical import fit
 from thrifty.engines.kernel_learner import STRENGTHS
 from thrifty.recipe import Kernel, Preparation, Recipe, to_json
+from thrifty.runtime.graph import Graph
 from thrifty.testing.executors import RecordingChannel
 
 
@@ -25,6 +26,46 @@ def test_with_all_rows_as_landmarks_it_is_kernel_ridge_regression() -> None:
     for strength in (1e-2, 1e-4):
         direct_NK = near_NN @ solve(near_NN + 60 * strength * np.eye(60), target_NK - mean_K) + mean_K
         assert equations.model(strength).scores(x_ND) == pytest.approx(direct_NK, abs=0.02)
+
+
+def test_generalised_cross_validation_finds_a_strength_that_fits_the_noise() -> None:
+    rng = np.random.default_rng(3)
+    x_ND = rng.uniform(-2, 2, size=(500, 2)).astype(np.float32)
+    truth_N1 = np.sin(2 * x_ND[:, :1].astype(float))
+    equations = kernel.Equations.of(x_ND, None, truth_N1 + 0.3 * rng.normal(size=(500, 1)), np.ones(500), 0.7, 300, rng)
+    errors = [
+        float(np.square(model.scores(x_ND) - truth_N1).mean())
+        for model in (equations.best_model(), *map(equations.model, kernel.TURN_STRENGTHS))
+    ]
+    assert errors[0] < 1.5 * min(errors[1:])
+
+
+def test_products_of_gradients_are_those_of_differences() -> None:
+    rng = np.random.default_rng(4)
+    centers_MP, weights_MK = rng.normal(size=(20, 3)), rng.normal(size=(20, 2))
+    model = kernel.KernelModel(None, centers_MP, 0.4, weights_MK, np.zeros(2))
+    x_NP, step = rng.normal(size=(7, 3)), 1e-5
+    slopes_NPK = np.stack(
+        [(model.scores(x_NP + step * e) - model.scores(x_NP - step * e)) / (2 * step) for e in np.eye(3)], 1
+    )
+    direct_PP = np.einsum("npk,nqk->pq", slopes_NPK, slopes_NPK) / 7
+    assert model.products_of_gradients(x_NP) == pytest.approx(direct_PP, rel=1e-5)
+
+
+def test_learned_axes_are_long_where_the_targets_turn() -> None:
+    rng = np.random.default_rng(5)
+    x_NP = rng.normal(size=(600, 8)).astype(np.float32)
+    direction_P = np.eye(8)[0] * 0.6 + np.eye(8)[1] * 0.8
+    target_N1 = np.sin(2 * x_NP @ direction_P)[:, None]
+    axes_PP = kernel.learned_axes(x_NP, target_N1, np.ones(600), 3.0, rng)
+    lengths_P = np.linalg.norm(axes_PP @ np.linalg.qr(np.column_stack([direction_P, np.eye(8)[:, 1:]]))[0], axis=0)
+    assert lengths_P[0] > 3 * lengths_P[1:].max()
+
+
+def test_targets_that_are_all_alike_leave_the_axes_as_they_are() -> None:
+    x_NP = np.random.default_rng(6).normal(size=(50, 3)).astype(np.float32)
+    axes_PP = kernel.learned_axes(x_NP, np.ones((50, 1)), np.ones(50), 1.0, np.random.default_rng(6))
+    assert np.array_equal(axes_PP, np.eye(3))
 
 
 def test_landmarks_are_as_many_as_the_seconds_allow() -> None:
@@ -89,6 +130,30 @@ def test_a_smooth_surface_has_a_long_length_scale(tmp_path: Path, monkeypatch: p
         assert notes["others_seconds"] > 0
         monkeypatch.setattr(kernel_learner, "PILOT_CENTERS", 150)
         monkeypatch.setattr(kernel_learner, "LEAST_PILOT_CENTERS", 100)
+
+
+@pytest.mark.parametrize("folds", [0, 4])
+def test_axes_are_learned_where_most_columns_say_nothing(tmp_path: Path, folds: int) -> None:
+    rng = np.random.default_rng(7)
+    x_ND = rng.uniform(-1, 1, (700, 10)).round(4)
+    y_N = np.sin(4 * x_ND[:, 0] + 3 * x_ND[:, 1])
+    rows = [{**{f"x{d}": v for d, v in enumerate(x)}, "y": y} for x, y in zip(x_ND.tolist(), y_N.tolist(), strict=True)]
+    if folds:
+        prepare(rows[:500], "y", folder=tmp_path / "data", options=Options(folds=folds))
+    else:
+        prepare(rows[:500], "y", folder=tmp_path / "data", validation=rows[500:])
+    notes = _notes(tmp_path, "trial")
+    assert notes["chosen"]["turns"] >= 1
+    plain = max(t["value"] for t in _notes(tmp_path, "plain", seconds=1e-3)["tried"])
+    assert max(t["value"] for t in notes["tried"]) > plain + 0.1
+    (tmp_path / "refit").mkdir()
+    (tmp_path / "refit" / "chosen.json").write_text((tmp_path / "trial" / "chosen.json").read_text())
+    recipe = to_json(Recipe(Preparation(("numbers",)), Kernel()))
+    arguments = {"data": str(tmp_path / "data"), "folder": str(tmp_path / "refit"), "recipe": recipe, "metric": "r2"}
+    fit({**arguments, "rows": "development"}, RecordingChannel())
+    columns = {f"x{d}": x_ND[500:, d].tolist() for d in range(10)}
+    scores_N = Graph.load(tmp_path / "refit" / "model").scores(columns, 200)[:, 0]
+    assert 1 - np.square(scores_N - y_N[500:]).mean() / y_N.var() > 0.9
 
 
 def test_a_pilot_of_rows_without_weight_chooses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 With landmarks z and K_zz = L L^T the features are phi(x) = L^-1 k(z, x), of which the normal matrix is summed over
 chunks of rows; each strength then costs one Cholesky factorisation. Whitened like this, float32 suffices.
-See FALKON, https://arxiv.org/abs/1705.10958, for why some thousand landmarks are enough.
+See FALKON, https://arxiv.org/abs/1705.10958, for why some thousand landmarks are enough. The axes that distances are
+measured along can be learned, as recursive feature machines do, https://arxiv.org/abs/2212.13881: of what a first model
+does not turn on, a second one sees little.
 
 Shapes: N rows, D columns, P axes, M landmarks, K outputs.
 """
@@ -22,6 +24,10 @@ MAX_AXES = 256  # principal axes that wider rows are reduced to: on img_fashion 
 MAX_AXES_ROWS = 20_000  # rows that the axes are found from
 FIT_SPEED = 0.55  # of the speed of a product of matrices
 FIT_SHARE = 0.75  # of the seconds given, that the equations and some strengths should take
+TURN_CENTERS = 500  # of the model whose gradients new axes are learned from
+EVEN_SHARE = 0.1  # of the new axes' squared lengths, that is the same in all directions
+MOST_GRADIENTS = 60_000  # that are looked at: rows times outputs
+TURN_STRENGTHS = 10.0 ** np.arange(-9, 0)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,18 @@ class KernelModel:
             x_NP = along(x_ND[rows].astype(np.float64), self.axes_DP)
             scores_NK[rows] = similarity(x_NP, self.centers_MP.astype(np.float64), self.gamma) @ self.weights_MK
         return scores_NK + self.bias_K
+
+    def products_of_gradients(self, x_NP: np.ndarray) -> np.ndarray:
+        """The sum over outputs of gradient gradient^T along the axes, its mean over rows; float64 [P, P]."""
+        total_PP = np.zeros((x_NP.shape[1], x_NP.shape[1]))
+        for start in range(0, len(x_NP), CHUNK):
+            part_NP = x_NP[start : start + CHUNK]
+            near_NM = similarity(part_NP, self.centers_MP, self.gamma)
+            for weights_M in self.weights_MK.T:
+                pull_NM = near_NM * weights_M
+                gradient_NP = pull_NM @ self.centers_MP - pull_NM.sum(axis=1, keepdims=True) * part_NP
+                total_PP += gradient_NP.T @ gradient_NP
+        return total_PP * (2.0 * self.gamma) ** 2 / max(len(x_NP), 1)
 
 
 def along(x_ND: np.ndarray, axes_DP: np.ndarray | None) -> np.ndarray:
@@ -77,6 +95,25 @@ def median_distance(x_ND: np.ndarray, rng: np.random.Generator) -> float:
     return median if median > 1e-6 else 1.0
 
 
+def learned_axes(
+    x_NP: np.ndarray, target_NK: np.ndarray, weights_N: np.ndarray, length: float, rng: np.random.Generator
+) -> np.ndarray:
+    """New axes, float32 [P, P]: the root of the mean product of gradients of a model on a few landmarks.
+
+    Directions in which that model's outputs change most become the longest ones. length: see `Equations.of`.
+    """
+    equations = Equations.of(x_NP, None, target_NK, weights_N, length, TURN_CENTERS, rng)
+    model = equations.best_model()
+    most = max(1, MOST_GRADIENTS // target_NK.shape[1])
+    products_PP = model.products_of_gradients(x_NP[rng.permutation(len(x_NP))[:most]])
+    mean = float(np.trace(products_PP)) / len(products_PP)
+    if not 0.0 < mean < math.inf:
+        return np.eye(len(products_PP), dtype=np.float32)
+    products_PP = (1.0 - EVEN_SHARE) * products_PP / mean + EVEN_SHARE * np.eye(len(products_PP))
+    squares_P, axes_PP = eigh(products_PP, check_finite=False)
+    return ((axes_PP * np.sqrt(np.maximum(squares_P, 0.0))) @ axes_PP.T).astype(np.float32)
+
+
 def affordable_centers(wanted: int, num_rows: int, seconds: float, speed: float) -> int:
     """How many landmarks can be fitted in most of the seconds, where products run at `speed` operations a second."""
     num_centers = min(wanted, num_rows)
@@ -100,6 +137,7 @@ class Equations:
     lower_MM: np.ndarray
     normal_MM: np.ndarray
     right_MK: np.ndarray
+    squares: float
 
     @classmethod
     def of(
@@ -122,11 +160,31 @@ class Equations:
         normal_MM, right_MK = _normal_equations(
             x_NP, target_NK - bias_K, weights_N, centers_MP, gamma, lower_MM.astype(np.float32)
         )
-        return cls(axes_DP, centers_MP, gamma, bias_K, len(x_NP), lower_MM, normal_MM, right_MK)
+        squares = float(weights_N @ np.square(target_NK - bias_K).sum(axis=1))
+        return cls(axes_DP, centers_MP, gamma, bias_K, len(x_NP), lower_MM, normal_MM, right_MK, squares)
 
     def model(self, strength: float) -> KernelModel:
         """The model with an L2 strength, of the mean squared error over rows weighted to a mean of 1."""
-        inner_MK = _solved(self.normal_MM, self.right_MK, strength * self.num_rows)
+        return self._outer(_solved(self.normal_MM, self.right_MK, strength * self.num_rows))
+
+    def best_model(self) -> KernelModel:
+        """The model with the strength of the least error by generalised cross-validation.
+
+        https://doi.org/10.1080/00401706.1979.10489751
+        """
+        values_M, vectors_MM = eigh(self.normal_MM, check_finite=False)
+        values_M, right_MK = np.maximum(values_M, 0.0), vectors_MM.T @ self.right_MK
+        best_MK, least = right_MK, math.inf
+        for strength in TURN_STRENGTHS:
+            inverse_M = 1.0 / (values_M + max(strength * self.num_rows, 1e-8 * values_M.sum()))
+            inner_MK = right_MK * inverse_M[:, None]
+            error = self.squares + float((inner_MK * (values_M[:, None] * inner_MK - 2.0 * right_MK)).sum())
+            free = max(self.num_rows - float(values_M @ inverse_M), 1e-3 * self.num_rows)
+            if max(error, 0.0) / free**2 < least:
+                best_MK, least = inner_MK, max(error, 0.0) / free**2
+        return self._outer(vectors_MM @ best_MK)
+
+    def _outer(self, inner_MK: np.ndarray) -> KernelModel:
         outer_MK = solve_triangular(self.lower_MM, inner_MK, lower=True, trans="T", check_finite=False)
         bias_K = self.bias_K.astype(np.float32)
         return KernelModel(self.axes_DP, self.centers_MP, self.gamma, outer_MK.astype(np.float32), bias_K)

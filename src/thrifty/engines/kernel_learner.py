@@ -1,4 +1,4 @@
-"""How a kernel model is fitted: its size by the time that there is, its length scale and strength by validation rows.
+"""How a kernel model is fitted: its size by the time that there is; by validation rows its axes, length and strength.
 
 Shapes: N rows, V validation rows, D columns, P axes, K outputs.
 """
@@ -16,7 +16,6 @@ from thrifty.core.seeds import generator
 from thrifty.data.column import Task
 from thrifty.engines import kernel
 from thrifty.engines.learners import MARGIN, Fitting, Graph, Learned, Scaling, along, scaled, scalings_of
-from thrifty.evaluation.metrics import METRICS
 from thrifty.execution.resources import product_speed
 from thrifty.exporting import graphs
 from thrifty.recipe import Kernel
@@ -26,44 +25,53 @@ LENGTHS = (1.0, 2.0, 4.0)  # of a kernel recipe's length_scale
 PILOT_CENTERS, PILOT_ROWS = 1000, 8000  # that a length is chosen with where each in full would take long
 LEAST_PILOT_CENTERS = 300  # with fewer nothing is learned of lengths
 PILOT_SHARE = 0.25  # of the seconds, for the choice of a length
-PILOT_GAIN = 0.1  # of what is lacking, by which a longer one must be better there
+LONGER_GAIN = 0.1  # of the error, by which a longer one must be better there: with few landmarks it looks too good
+TURN_GAIN = 0.04  # of the error, by which new axes must be better
+TURNS = 2  # how often axes are learned anew at most
+LEAST_TURN_ROWS = 200  # with fewer nothing is gained by it, nor of principal axes, which images and sounds have
 MOST_IMPORTANT = 5.0  # plain numbers, that a block may count for in distances
 
 
 def kernel_model(fitting: Fitting) -> Iterator[Learned]:
     """See `engines.kernel`; classes are learned one against the rest as numbers -1 and 1.
 
-    Of three length scales each is tried in full where there is time for that, else one is chosen by a pilot.
+    Three length scales are each tried in full where there is time for that, else one is chosen by a pilot, as are the
+    axes.
     """
     recipe, chosen = fitting.trial.recipe.model, fitting.chosen
     assert isinstance(recipe, Kernel)
     rows = _Rows.of(fitting)
     wanted = min(recipe.num_centers, len(rows.x_NP))
     if chosen:
+        for _ in range(round(chosen.get("turns", 0.0))):
+            rows = rows.turned()
         length, num_centers = chosen.get("length_scale", recipe.length_scale), min(round(chosen["num_centers"]), wanted)
         yield from rows.learned(length, num_centers, [[chosen["strength"]]])
         return
     ways = [[factor * recipe.regularization for factor in factors] for factors in STRENGTHS]
-    lengths = [factor * recipe.length_scale for factor in LENGTHS]
-    seconds, speed = fitting.seconds_left(), product_speed()
-    num_centers = kernel.affordable_centers(wanted, len(rows.x_NP), seconds / len(lengths), speed)
-    if not fitting.patient and (num_centers < wanted or wanted >= 2 * PILOT_CENTERS):
-        pilot = rows.some(PILOT_ROWS)
-        most = PILOT_SHARE * seconds / len(lengths)
-        few = kernel.affordable_centers(PILOT_CENTERS, len(pilot.x_NP), most, speed)
-        lengths = [_best_length(pilot, lengths, few, ways)] if few >= LEAST_PILOT_CENTERS else lengths[:1]
-        num_centers = kernel.affordable_centers(wanted, len(rows.x_NP), fitting.seconds_left(), speed)
-    for length in lengths:
-        yield from rows.learned(length, num_centers, ways)
-        if fitting.stop():
-            return
+    lengths: Sequence[float] = [factor * recipe.length_scale for factor in LENGTHS]
+    turns = TURNS if len(rows.x_NP) >= LEAST_TURN_ROWS and rows.axes_DP is None else 0
+    if fitting.patient:
+        starts = [rows]
+        for _ in range(turns):
+            starts.append(starts[-1].turned())
+    else:
+        rows, lengths = _piloted(rows, turns, lengths, wanted, ways)
+        starts = [rows]
+    seconds = fitting.seconds_left() / (len(starts) * len(lengths))
+    num_centers = kernel.affordable_centers(wanted, len(rows.x_NP), seconds, product_speed())
+    for start in starts:
+        for length in lengths:
+            yield from start.learned(length, num_centers, ways)
+            if fitting.stop():
+                return
 
 
 @dataclass(frozen=True)
 class _Rows:
     """The rows that a kernel model learns from, along their axes, and what turns its outputs into scores.
 
-    distance: the median one between two rows.
+    distance: the median one between two rows. turns: how often the axes were learned anew, in so many seconds.
     """
 
     fitting: Fitting
@@ -76,6 +84,8 @@ class _Rows:
     distance: float
     scale: float
     shift: float
+    turns: int = 0
+    turn_seconds: float = 0.0
 
     @classmethod
     def of(cls, fitting: Fitting) -> _Rows:
@@ -91,18 +101,37 @@ class _Rows:
         if task == Task.REGRESSION:
             shift = float(np.average(y, weights=fitting.weights_N))
             scale = float(np.sqrt(np.average(np.square(y - shift), weights=fitting.weights_N))) or 1.0
-            target_NK = ((y - shift) / scale)[:, None]
-        else:
-            target_NK = 2.0 * (y if task == Task.MULTILABEL else np.eye(fitting.num_outputs)[y]) - 1.0
         axes_DP = kernel.principal_axes(x_ND)
         x_NP = kernel.along(x_ND, axes_DP)
         distance = kernel.median_distance(x_NP, generator(fitting.trial.recipe.seed, "distance"))
-        return cls(fitting, scalings, axes_DP, x_NP, target_NK, fitting.balanced_N, held_VD, distance, scale, shift)
+        made = cls(fitting, scalings, axes_DP, x_NP, np.empty(0), fitting.balanced_N, held_VD, distance, scale, shift)
+        return replace(made, target_NK=made.outputs_for(y))
+
+    def outputs_for(self, y: np.ndarray) -> np.ndarray:
+        """What a model should put out for targets, float64 [N, K]."""
+        task = self.fitting.task
+        if task == Task.REGRESSION:
+            return ((y - self.shift) / self.scale)[:, None]
+        return 2.0 * (y if task == Task.MULTILABEL else np.eye(self.fitting.num_outputs)[y]) - 1.0
 
     def some(self, most: int) -> _Rows:
         """At most so many of the rows, drawn at random."""
         rows = np.sort(generator(self.fitting.trial.recipe.seed, "pilot").permutation(len(self.x_NP))[:most])
         return replace(self, x_NP=self.x_NP[rows], target_NK=self.target_NK[rows], weights_N=self.weights_N[rows])
+
+    def turned(self) -> _Rows:
+        """The same rows along axes learned from some of them."""
+        began, some = time.monotonic(), self.some(PILOT_ROWS)
+        recipe, seed = self.fitting.trial.recipe.model, self.fitting.trial.recipe.seed
+        assert isinstance(recipe, Kernel)
+        axes_PP = kernel.learned_axes(
+            some.x_NP, some.target_NK, some.weights_N, recipe.length_scale * self.distance, generator(seed, "axes")
+        )
+        axes_DP = axes_PP if self.axes_DP is None else self.axes_DP @ axes_PP
+        x_NP = kernel.along(self.x_NP, axes_PP)
+        distance = kernel.median_distance(x_NP, generator(seed, "distance"))
+        seconds = self.turn_seconds + time.monotonic() - began
+        return replace(self, axes_DP=axes_DP, x_NP=x_NP, distance=distance, turns=self.turns + 1, turn_seconds=seconds)
 
     def learned(self, length_scale: float, num_centers: int, ways: Sequence[Sequence[float]]) -> Iterator[Learned]:
         """With one length scale, along one or two ways of strengths."""
@@ -111,13 +140,14 @@ class _Rows:
             self.x_NP, self.axes_DP, self.target_NK, self.weights_N, length_scale * self.distance, num_centers,
             generator(self.fitting.trial.recipe.seed, "centers"),
         )  # fmt: skip
-        shared_seconds = time.monotonic() - began
+        shared_seconds = self.turn_seconds + time.monotonic() - began
 
         def of(strength: float) -> Learned:
             began = time.monotonic()
             model = equations.model(strength)
             seconds = shared_seconds + time.monotonic() - began
             setting = {"length_scale": length_scale, "strength": strength, "num_centers": float(num_centers)}
+            setting["turns"] = float(self.turns)
             scores_VK = (model.scores(self.held_VD) * self.scale + self.shift).astype(np.float32)
             return Learned(setting, scores_VK, lambda factor: self._graph(model, factor), seconds)
 
@@ -132,15 +162,32 @@ class _Rows:
         return made, {block.name: block.sources[0] for block in self.fitting.features.blocks}
 
 
-def _best_length(rows: _Rows, lengths: Sequence[float], num_centers: int, ways: Sequence[Sequence[float]]) -> float:
-    """A longer one must be better by PILOT_GAIN: with few landmarks they look better than they are."""
-    fitting = rows.fitting
-    best, least = lengths[0], math.inf
-    for length in lengths:
-        if fitting.stop() or not rows.weights_N.any():
-            break
-        value = max(fitting.values(one.scores_VK)[0] for one in rows.learned(length, num_centers, ways))
-        lacking = METRICS[fitting.trial.metric].perfect - value
-        if lacking < (1.0 - PILOT_GAIN) * least:
-            best, least = length, lacking
-    return best
+def _piloted(
+    rows: _Rows, turns: int, lengths: Sequence[float], wanted: int, ways: Sequence[Sequence[float]]
+) -> tuple[_Rows, Sequence[float]]:
+    """The rows along the axes, and the lengths, that are worth a fit in full: by models on a few landmarks.
+
+    The least squared error on validation rows decides, which says more than a metric does. New axes are tried with the
+    best length and shorter ones. All lengths are worth it where there is time for each.
+    """
+    fitting, num_rows = rows.fitting, len(rows.x_NP)
+    each, speed = fitting.seconds_left() / len(lengths), product_speed()
+    in_full = wanted < 2 * PILOT_CENTERS and kernel.affordable_centers(wanted, num_rows, each, speed) == wanted
+    most = PILOT_SHARE * each / (1 + turns)
+    num_centers = kernel.affordable_centers(PILOT_CENTERS, min(PILOT_ROWS, num_rows), most, speed)
+    best, best_length, least = rows, lengths[0], math.inf
+    if (turns or not in_full) and num_centers >= LEAST_PILOT_CENTERS and rows.some(PILOT_ROWS).weights_N.any():
+        target_VK = rows.outputs_for(fitting.held_targets)
+        for turn in range(1 + turns):
+            rows = rows.turned() if turn else rows
+            for length in [each for each in lengths if not turn or each <= best_length]:
+                for one in rows.some(PILOT_ROWS).learned(length, num_centers, ways):
+                    error = float(np.square((one.scores_VK - rows.shift) / rows.scale - target_VK).mean())
+                    gain = LONGER_GAIN if length > best_length else TURN_GAIN if rows is not best else 0.0
+                    if error < (1.0 - gain) * least:
+                        best, best_length, least = rows, length, error
+                if fitting.stop():
+                    return best, [best_length]
+            if best is not rows:
+                break
+    return best, lengths if in_full else [best_length]
