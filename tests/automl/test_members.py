@@ -1,5 +1,7 @@
 """Which trials are looked at for the artifact, and what they are held against."""
 
+import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,6 +51,17 @@ def test_a_model_that_was_slow_beside_trials_is_timed_again(monkeypatch: pytest.
     assert first_within(library) == 2
     library.time_again(5.0)  # the first is too slow by far, the last is no better than what keeps the limit
     assert first_within(library) == 1
+
+
+def test_waiting_for_a_core_is_no_latency_of_a_model_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = SimpleNamespace(scores=lambda columns, num_rows: time.sleep(0.02))
+    monkeypatch.setattr("thrifty.runtime.graph.Graph.load", lambda folder, threads: graph)
+    for threads, waits in ((1, False), (2, True)):
+        dataset = SimpleNamespace(splits=SimpleNamespace(validation_rows=np.arange(3)), columns=lambda rows: {})
+        session: Any = SimpleNamespace(
+            request=SimpleNamespace(threads=threads), model_of=lambda trial: Path(), dataset=dataset
+        )
+        assert (Library(session)._latency(0) >= 20.0) == waits
 
 
 def test_of_more_outputs_than_memory_may_hold_those_that_keep_the_limits_are_looked_at(
