@@ -62,10 +62,11 @@ def test_learned_axes_are_long_where_the_targets_turn() -> None:
     assert lengths_P[0] > 3 * lengths_P[1:].max()
 
 
-def test_targets_that_are_all_alike_leave_the_axes_as_they_are() -> None:
-    x_NP = np.random.default_rng(6).normal(size=(50, 3)).astype(np.float32)
-    axes_PP = kernel.learned_axes(x_NP, np.ones((50, 1)), np.ones(50), 1.0, np.random.default_rng(6))
-    assert np.array_equal(axes_PP, np.eye(3))
+def test_axes_stay_as_they_are_where_nothing_is_to_be_learned() -> None:
+    rng = np.random.default_rng(6)
+    x_NP = rng.normal(size=(50, 3)).astype(np.float32)
+    for target_N1, weights_N in ((np.ones((50, 1)), np.ones(50)), (rng.normal(size=(50, 1)), np.zeros(50))):
+        assert np.array_equal(kernel.learned_axes(x_NP, target_N1, weights_N, 1.0, rng), np.eye(3))
 
 
 def test_landmarks_are_as_many_as_the_seconds_allow() -> None:

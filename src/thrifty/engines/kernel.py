@@ -100,16 +100,20 @@ def learned_axes(
 ) -> np.ndarray:
     """New axes, float32 [P, P]: the root of the mean product of gradients of a model on a few landmarks.
 
-    Directions in which that model's outputs change most become the longest ones. length: see `Equations.of`.
+    Directions in which that model's outputs change most become the longest ones. Axes stay as they are where outputs do
+    not change or no row has weight. length: see `Equations.of`.
     """
+    same_PP = np.eye(x_NP.shape[1], dtype=np.float32)
+    if not weights_N.any():
+        return same_PP
     equations = Equations.of(x_NP, None, target_NK, weights_N, length, TURN_CENTERS, rng)
     model = equations.best_model()
     most = max(1, MOST_GRADIENTS // target_NK.shape[1])
     products_PP = model.products_of_gradients(x_NP[rng.permutation(len(x_NP))[:most]])
     mean = float(np.trace(products_PP)) / len(products_PP)
     if not 0.0 < mean < math.inf:
-        return np.eye(len(products_PP), dtype=np.float32)
-    products_PP = (1.0 - EVEN_SHARE) * products_PP / mean + EVEN_SHARE * np.eye(len(products_PP))
+        return same_PP
+    products_PP = (1.0 - EVEN_SHARE) * products_PP / mean + EVEN_SHARE * same_PP
     squares_P, axes_PP = eigh(products_PP, check_finite=False)
     return ((axes_PP * np.sqrt(np.maximum(squares_P, 0.0))) @ axes_PP.T).astype(np.float32)
 
