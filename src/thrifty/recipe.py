@@ -74,8 +74,8 @@ class Linear:
 class Kernel:
     """A radial-basis-function kernel model on `num_centers` landmarks (Nyström), fitted by regularised least squares.
 
-    length_scale: multiplies the median distance between rows; twice and four times it are tried too. Distances are also
-    tried along axes that are learned from the rows (https://arxiv.org/abs/2212.13881).
+    length_scale: multiplies the median distance between rows; twice and four times it are tried too. Of up to 256
+    columns distances are also tried along axes learned from the rows (https://arxiv.org/abs/2212.13881).
     regularization: L2 strength relative to the mean loss; larger is simpler; others around it are tried too.
     """
 

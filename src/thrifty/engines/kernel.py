@@ -3,8 +3,8 @@
 With landmarks z and K_zz = L L^T the features are phi(x) = L^-1 k(z, x), of which the normal matrix is summed over
 chunks of rows; each strength then costs one Cholesky factorisation. Whitened like this, float32 suffices.
 See FALKON, https://arxiv.org/abs/1705.10958, for why some thousand landmarks are enough. The axes that distances are
-measured along can be learned, as recursive feature machines do, https://arxiv.org/abs/2212.13881: of what a first model
-does not turn on, a second one sees little.
+measured along can be learned, as recursive feature machines do, https://arxiv.org/abs/2212.13881: along what hardly
+changes a first model's outputs, all rows are near to each other for a second one.
 
 Shapes: N rows, D columns, P axes, M landmarks, K outputs.
 """
@@ -27,7 +27,6 @@ FIT_SHARE = 0.75  # of the seconds given, that the equations and some strengths 
 TURN_CENTERS = 500  # of the model whose gradients new axes are learned from
 EVEN_SHARE = 0.1  # of the new axes' squared lengths, that is the same in all directions
 MOST_GRADIENTS = 60_000  # that are looked at: rows times outputs
-TURN_STRENGTHS = 10.0 ** np.arange(-9, 0)
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,13 @@ class KernelModel:
 
     def products_of_gradients(self, x_NP: np.ndarray) -> np.ndarray:
         """The sum over outputs of gradient gradient^T along the axes, its mean over rows; float64 [P, P]."""
-        total_PP = np.zeros((x_NP.shape[1], x_NP.shape[1]))
+        total_PP, centers_MP = np.zeros((x_NP.shape[1], x_NP.shape[1])), self.centers_MP.astype(np.float64)
         for start in range(0, len(x_NP), CHUNK):
-            part_NP = x_NP[start : start + CHUNK]
-            near_NM = similarity(part_NP, self.centers_MP, self.gamma)
+            part_NP = x_NP[start : start + CHUNK].astype(np.float64)
+            near_NM = similarity(part_NP, centers_MP, self.gamma)
             for weights_M in self.weights_MK.T:
                 pull_NM = near_NM * weights_M
-                gradient_NP = pull_NM @ self.centers_MP - pull_NM.sum(axis=1, keepdims=True) * part_NP
+                gradient_NP = pull_NM @ centers_MP - pull_NM.sum(axis=1, keepdims=True) * part_NP
                 total_PP += gradient_NP.T @ gradient_NP
         return total_PP * (2.0 * self.gamma) ** 2 / max(len(x_NP), 1)
 
@@ -96,20 +95,26 @@ def median_distance(x_ND: np.ndarray, rng: np.random.Generator) -> float:
 
 
 def learned_axes(
-    x_NP: np.ndarray, target_NK: np.ndarray, weights_N: np.ndarray, length: float, rng: np.random.Generator
+    x_NP: np.ndarray,
+    target_NK: np.ndarray,
+    weights_N: np.ndarray,
+    length: float,
+    strength: float,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """New axes, float32 [P, P]: the root of the mean product of gradients of a model on a few landmarks.
 
-    Directions in which that model's outputs change most become the longest ones. Axes stay as they are where outputs do
-    not change or no row has weight. length: see `Equations.of`.
+    Directions in which that model's outputs change most become the longest ones; the squares of the lengths have a mean
+    of 1, of which EVEN_SHARE is the same in all directions. Axes stay as they are where outputs do not change or no row
+    has weight. length, strength: see `Equations`.
     """
     same_PP = np.eye(x_NP.shape[1], dtype=np.float32)
-    if not weights_N.any():
+    seen = np.flatnonzero(weights_N)
+    if not len(seen):
         return same_PP
-    equations = Equations.of(x_NP, None, target_NK, weights_N, length, TURN_CENTERS, rng)
-    model = equations.best_model()
+    equations = Equations.of(x_NP[seen], None, target_NK[seen], weights_N[seen], length, TURN_CENTERS, rng)
     most = max(1, MOST_GRADIENTS // target_NK.shape[1])
-    products_PP = model.products_of_gradients(x_NP[rng.permutation(len(x_NP))[:most]])
+    products_PP = equations.model(strength).products_of_gradients(x_NP[rng.permutation(seen)[:most]])
     mean = float(np.trace(products_PP)) / len(products_PP)
     if not 0.0 < mean < math.inf:
         return same_PP
@@ -141,7 +146,6 @@ class Equations:
     lower_MM: np.ndarray
     normal_MM: np.ndarray
     right_MK: np.ndarray
-    squares: float
 
     @classmethod
     def of(
@@ -164,31 +168,11 @@ class Equations:
         normal_MM, right_MK = _normal_equations(
             x_NP, target_NK - bias_K, weights_N, centers_MP, gamma, lower_MM.astype(np.float32)
         )
-        squares = float(weights_N @ np.square(target_NK - bias_K).sum(axis=1))
-        return cls(axes_DP, centers_MP, gamma, bias_K, len(x_NP), lower_MM, normal_MM, right_MK, squares)
+        return cls(axes_DP, centers_MP, gamma, bias_K, len(x_NP), lower_MM, normal_MM, right_MK)
 
     def model(self, strength: float) -> KernelModel:
         """The model with an L2 strength, of the mean squared error over rows weighted to a mean of 1."""
-        return self._outer(_solved(self.normal_MM, self.right_MK, strength * self.num_rows))
-
-    def best_model(self) -> KernelModel:
-        """The model with the strength of the least error by generalised cross-validation.
-
-        https://doi.org/10.1080/00401706.1979.10489751
-        """
-        values_M, vectors_MM = eigh(self.normal_MM, check_finite=False)
-        values_M, right_MK = np.maximum(values_M, 0.0), vectors_MM.T @ self.right_MK
-        best_MK, least = right_MK, math.inf
-        for strength in TURN_STRENGTHS:
-            inverse_M = 1.0 / (values_M + max(strength * self.num_rows, 1e-8 * values_M.sum()))
-            inner_MK = right_MK * inverse_M[:, None]
-            error = self.squares + float((inner_MK * (values_M[:, None] * inner_MK - 2.0 * right_MK)).sum())
-            free = max(self.num_rows - float(values_M @ inverse_M), 1e-3 * self.num_rows)
-            if max(error, 0.0) / free**2 < least:
-                best_MK, least = inner_MK, max(error, 0.0) / free**2
-        return self._outer(vectors_MM @ best_MK)
-
-    def _outer(self, inner_MK: np.ndarray) -> KernelModel:
+        inner_MK = _solved(self.normal_MM, self.right_MK, strength * self.num_rows)
         outer_MK = solve_triangular(self.lower_MM, inner_MK, lower=True, trans="T", check_finite=False)
         bias_K = self.bias_K.astype(np.float32)
         return KernelModel(self.axes_DP, self.centers_MP, self.gamma, outer_MK.astype(np.float32), bias_K)

@@ -22,47 +22,48 @@ from thrifty.recipe import Kernel
 
 STRENGTHS = ((0.1, 0.01, 1e-3, 1e-4), (1.0, 10.0, 100.0))  # both ways from what is best most often
 LENGTHS = (1.0, 2.0, 4.0)  # of a kernel recipe's length_scale
-PILOT_CENTERS, PILOT_ROWS = 1000, 8000  # that a length is chosen with where each in full would take long
-LEAST_PILOT_CENTERS = 300  # with fewer nothing is learned of lengths
-PILOT_SHARE = 0.25  # of the seconds, for the choice of a length
+PILOT_CENTERS, PILOT_ROWS = 1000, 8000  # of the models that choose what is fitted in full
+LEAST_PILOT_CENTERS = 300  # with fewer, of more rows, nothing is learned of lengths and axes
+PILOT_SHARE = 0.25  # of the seconds, for that choice
 LONGER_GAIN = 0.1  # of the error, by which a longer one must be better there: with few landmarks it looks too good
 TURN_GAIN = 0.04  # of the error, by which new axes must be better
-TURNS = 2  # how often axes are learned anew at most
-LEAST_TURN_ROWS = 200  # with fewer nothing is gained by it, nor of principal axes, which images and sounds have
+TURNS = 2  # how often axes are learned anew at most; of principal axes (many columns) and
+LEAST_TURN_ROWS = 200  # of fewer rows nothing is gained by it
 MOST_IMPORTANT = 5.0  # plain numbers, that a block may count for in distances
 
 
 def kernel_model(fitting: Fitting) -> Iterator[Learned]:
     """See `engines.kernel`; classes are learned one against the rest as numbers -1 and 1.
 
-    Three length scales are each tried in full where there is time for that, else one is chosen by a pilot, as are the
-    axes.
+    Of few rows three length scales are each fitted in full where there is time for that, of many the one that a pilot
+    chose. The pilot also chooses the axes; with cross-validation each length is tried along all of them.
     """
     recipe, chosen = fitting.trial.recipe.model, fitting.chosen
     assert isinstance(recipe, Kernel)
     rows = _Rows.of(fitting)
     wanted = min(recipe.num_centers, len(rows.x_NP))
     if chosen:
+        part = rows.some()
         for _ in range(round(chosen.get("turns", 0.0))):
-            rows = rows.turned()
+            part = part.turned()
         length, num_centers = chosen.get("length_scale", recipe.length_scale), min(round(chosen["num_centers"]), wanted)
-        yield from rows.learned(length, num_centers, [[chosen["strength"]]])
+        yield from rows.like(part).learned(length, num_centers, [[chosen["strength"]]])
         return
     ways = [[factor * recipe.regularization for factor in factors] for factors in STRENGTHS]
     lengths: Sequence[float] = [factor * recipe.length_scale for factor in LENGTHS]
-    turns = TURNS if len(rows.x_NP) >= LEAST_TURN_ROWS and rows.axes_DP is None else 0
-    if fitting.patient:
-        starts = [rows]
-        for _ in range(turns):
-            starts.append(starts[-1].turned())
-    else:
+    turns = TURNS if rows.axes_DP is None and rows.x_NP.shape[1] > 1 and len(rows.x_NP) >= LEAST_TURN_ROWS else 0
+    if not fitting.patient:
         rows, lengths = _piloted(rows, turns, lengths, wanted, ways)
-        starts = [rows]
-    seconds = fitting.seconds_left() / (len(starts) * len(lengths))
+        turns = 0
+    elif not _in_full(rows, wanted, len(lengths) * (1 + turns)):
+        turns = 0
+    seconds = fitting.seconds_left() / (len(lengths) * (1 + turns))
     num_centers = kernel.affordable_centers(wanted, len(rows.x_NP), seconds, product_speed())
-    for start in starts:
+    part = rows.some()
+    for turn in range(1 + turns):
+        part = part.turned() if turn else part
         for length in lengths:
-            yield from start.learned(length, num_centers, ways)
+            yield from rows.like(part).learned(length, num_centers, ways)
             if fitting.stop():
                 return
 
@@ -101,37 +102,45 @@ class _Rows:
         if task == Task.REGRESSION:
             shift = float(np.average(y, weights=fitting.weights_N))
             scale = float(np.sqrt(np.average(np.square(y - shift), weights=fitting.weights_N))) or 1.0
+        target_NK = _outputs_for(fitting, y, shift, scale)
         axes_DP = kernel.principal_axes(x_ND)
         x_NP = kernel.along(x_ND, axes_DP)
         distance = kernel.median_distance(x_NP, generator(fitting.trial.recipe.seed, "distance"))
-        made = cls(fitting, scalings, axes_DP, x_NP, np.empty(0), fitting.balanced_N, held_VD, distance, scale, shift)
-        return replace(made, target_NK=made.outputs_for(y))
+        return cls(fitting, scalings, axes_DP, x_NP, target_NK, fitting.balanced_N, held_VD, distance, scale, shift)
 
-    def outputs_for(self, y: np.ndarray) -> np.ndarray:
-        """What a model should put out for targets, float64 [N, K]."""
-        task = self.fitting.task
-        if task == Task.REGRESSION:
-            return ((y - self.shift) / self.scale)[:, None]
-        return 2.0 * (y if task == Task.MULTILABEL else np.eye(self.fitting.num_outputs)[y]) - 1.0
-
-    def some(self, most: int) -> _Rows:
-        """At most so many of the rows, drawn at random."""
-        rows = np.sort(generator(self.fitting.trial.recipe.seed, "pilot").permutation(len(self.x_NP))[:most])
+    def some(self) -> _Rows:
+        """PILOT_ROWS of the rows at most, drawn at random."""
+        rows = np.sort(generator(self.fitting.trial.recipe.seed, "pilot").permutation(len(self.x_NP))[:PILOT_ROWS])
         return replace(self, x_NP=self.x_NP[rows], target_NK=self.target_NK[rows], weights_N=self.weights_N[rows])
 
     def turned(self) -> _Rows:
-        """The same rows along axes learned from some of them."""
-        began, some = time.monotonic(), self.some(PILOT_ROWS)
+        """The same rows along axes learned from them."""
+        began = time.monotonic()
         recipe, seed = self.fitting.trial.recipe.model, self.fitting.trial.recipe.seed
         assert isinstance(recipe, Kernel)
         axes_PP = kernel.learned_axes(
-            some.x_NP, some.target_NK, some.weights_N, recipe.length_scale * self.distance, generator(seed, "axes")
-        )
+            self.x_NP, self.target_NK, self.weights_N, recipe.length_scale * self.distance,
+            STRENGTHS[0][0] * recipe.regularization, generator(seed, "axes"),
+        )  # fmt: skip
         axes_DP = axes_PP if self.axes_DP is None else self.axes_DP @ axes_PP
         x_NP = kernel.along(self.x_NP, axes_PP)
         distance = kernel.median_distance(x_NP, generator(seed, "distance"))
         seconds = self.turn_seconds + time.monotonic() - began
         return replace(self, axes_DP=axes_DP, x_NP=x_NP, distance=distance, turns=self.turns + 1, turn_seconds=seconds)
+
+    def like(self, part: _Rows) -> _Rows:
+        """These rows along the axes of a part of them, which had as many turns or more."""
+        if part.turns == self.turns:
+            return self
+        x_NP = kernel.along(self.x_NP, part.axes_DP)
+        return replace(part, x_NP=x_NP, target_NK=self.target_NK, weights_N=self.weights_N)
+
+    def error(self, scores_VK: np.ndarray) -> float:
+        """The mean squared error of the validation rows' scores, in units of what a model puts out."""
+        target_VK = _outputs_for(self.fitting, self.fitting.held_targets, self.shift, self.scale)
+        error_V = np.square((scores_VK - self.shift) / self.scale - target_VK).mean(axis=1)
+        weights_V = self.fitting.held_weights
+        return float(np.average(error_V, weights=weights_V if weights_V is not None and weights_V.any() else None))
 
     def learned(self, length_scale: float, num_centers: int, ways: Sequence[Sequence[float]]) -> Iterator[Learned]:
         """With one length scale, along one or two ways of strengths."""
@@ -162,6 +171,20 @@ class _Rows:
         return made, {block.name: block.sources[0] for block in self.fitting.features.blocks}
 
 
+def _outputs_for(fitting: Fitting, y: np.ndarray, shift: float, scale: float) -> np.ndarray:
+    """What a model should put out for targets, [N, K]: -1 and 1 for classes and labels, numbers standardised."""
+    if fitting.task == Task.REGRESSION:
+        return ((y - shift) / scale)[:, None]
+    return 2.0 * (y if fitting.task == Task.MULTILABEL else np.eye(fitting.num_outputs)[y]) - 1.0
+
+
+def _in_full(rows: _Rows, wanted: int, num_fits: int) -> bool:
+    """Whether the rows are few, and there is time for so many fits with all the landmarks wanted."""
+    seconds = rows.fitting.seconds_left() / num_fits
+    affordable = kernel.affordable_centers(wanted, len(rows.x_NP), seconds, product_speed())
+    return wanted < 2 * PILOT_CENTERS and affordable == wanted
+
+
 def _piloted(
     rows: _Rows, turns: int, lengths: Sequence[float], wanted: int, ways: Sequence[Sequence[float]]
 ) -> tuple[_Rows, Sequence[float]]:
@@ -170,24 +193,28 @@ def _piloted(
     The least squared error on validation rows decides, which says more than a metric does. New axes are tried with the
     best length and shorter ones. All lengths are worth it where there is time for each.
     """
-    fitting, num_rows = rows.fitting, len(rows.x_NP)
-    each, speed = fitting.seconds_left() / len(lengths), product_speed()
-    in_full = wanted < 2 * PILOT_CENTERS and kernel.affordable_centers(wanted, num_rows, each, speed) == wanted
-    most = PILOT_SHARE * each / (1 + turns)
-    num_centers = kernel.affordable_centers(PILOT_CENTERS, min(PILOT_ROWS, num_rows), most, speed)
-    best, best_length, least = rows, lengths[0], math.inf
-    if (turns or not in_full) and num_centers >= LEAST_PILOT_CENTERS and rows.some(PILOT_ROWS).weights_N.any():
-        target_VK = rows.outputs_for(fitting.held_targets)
+    fitting, part = rows.fitting, rows.some()
+    seconds = fitting.seconds_left()
+    end = (1.0 - PILOT_SHARE) * seconds
+    most = PILOT_SHARE * seconds / (len(lengths) + turns)
+    num_centers = kernel.affordable_centers(PILOT_CENTERS, len(part.x_NP), most, product_speed())
+    best, best_length, least = part, lengths[0], math.inf
+
+    def is_over() -> bool:
+        return fitting.stop() or fitting.seconds_left() < end
+
+    helps = turns or not _in_full(rows, wanted, len(lengths))
+    if helps and num_centers >= min(LEAST_PILOT_CENTERS, len(rows.x_NP)) and part.weights_N.any():
         for turn in range(1 + turns):
-            rows = rows.turned() if turn else rows
-            for length in [each for each in lengths if not turn or each <= best_length]:
-                for one in rows.some(PILOT_ROWS).learned(length, num_centers, ways):
-                    error = float(np.square((one.scores_VK - rows.shift) / rows.scale - target_VK).mean())
-                    gain = LONGER_GAIN if length > best_length else TURN_GAIN if rows is not best else 0.0
-                    if error < (1.0 - gain) * least:
-                        best, best_length, least = rows, length, error
-                if fitting.stop():
-                    return best, [best_length]
-            if best is not rows:
+            if is_over() or best.turns < part.turns:
                 break
-    return best, lengths if in_full else [best_length]
+            part = part.turned() if turn else part
+            tried = [length for length in lengths if not turn or length <= best_length]
+            for length, one in ((n, one) for n in tried for one in part.learned(n, num_centers, ways)):
+                error = part.error(one.scores_VK)
+                gain = LONGER_GAIN if length > best_length else TURN_GAIN if part.turns > best.turns else 0.0
+                if error < (1.0 - gain) * least:
+                    best, best_length, least = part, length, error
+                if is_over():
+                    break
+    return rows.like(best), lengths if _in_full(rows, wanted, len(lengths)) else [best_length]
