@@ -43,11 +43,9 @@ def kernel_model(fitting: Fitting) -> Iterator[Learned]:
     rows = _Rows.of(fitting)
     wanted = min(recipe.num_centers, len(rows.x_NP))
     if chosen:
-        part = rows.some()
-        for _ in range(round(chosen.get("turns", 0.0))):
-            part = part.turned()
+        *_, rows = rows.turned_up_to(round(chosen.get("turns", 0.0)))
         length, num_centers = chosen.get("length_scale", recipe.length_scale), min(round(chosen["num_centers"]), wanted)
-        yield from rows.like(part).learned(length, num_centers, [[chosen["strength"]]])
+        yield from rows.learned(length, num_centers, [[chosen["strength"]]])
         return
     ways = [[factor * recipe.regularization for factor in factors] for factors in STRENGTHS]
     lengths: Sequence[float] = [factor * recipe.length_scale for factor in LENGTHS]
@@ -59,11 +57,9 @@ def kernel_model(fitting: Fitting) -> Iterator[Learned]:
         turns = 0
     seconds = fitting.seconds_left() / (len(lengths) * (1 + turns))
     num_centers = kernel.affordable_centers(wanted, len(rows.x_NP), seconds, product_speed())
-    part = rows.some()
-    for turn in range(1 + turns):
-        part = part.turned() if turn else part
+    for turned in rows.turned_up_to(turns):
         for length in lengths:
-            yield from rows.like(part).learned(length, num_centers, ways)
+            yield from turned.learned(length, num_centers, ways)
             if fitting.stop():
                 return
 
@@ -82,6 +78,7 @@ class _Rows:
     target_NK: np.ndarray
     weights_N: np.ndarray
     held_VD: np.ndarray
+    held_target_VK: np.ndarray
     distance: float
     scale: float
     shift: float
@@ -102,11 +99,14 @@ class _Rows:
         if task == Task.REGRESSION:
             shift = float(np.average(y, weights=fitting.weights_N))
             scale = float(np.sqrt(np.average(np.square(y - shift), weights=fitting.weights_N))) or 1.0
-        target_NK = _outputs_for(fitting, y, shift, scale)
+        target_NK, held_target_VK = (_outputs_for(fitting, some, shift, scale) for some in (y, fitting.held_targets))
         axes_DP = kernel.principal_axes(x_ND)
         x_NP = kernel.along(x_ND, axes_DP)
         distance = kernel.median_distance(x_NP, generator(fitting.trial.recipe.seed, "distance"))
-        return cls(fitting, scalings, axes_DP, x_NP, target_NK, fitting.balanced_N, held_VD, distance, scale, shift)
+        return cls(
+            fitting, scalings, axes_DP, x_NP, target_NK, fitting.balanced_N, held_VD, held_target_VK, distance, scale,
+            shift,
+        )  # fmt: skip
 
     def some(self) -> _Rows:
         """PILOT_ROWS of the rows at most, drawn at random."""
@@ -128,6 +128,14 @@ class _Rows:
         seconds = self.turn_seconds + time.monotonic() - began
         return replace(self, axes_DP=axes_DP, x_NP=x_NP, distance=distance, turns=self.turns + 1, turn_seconds=seconds)
 
+    def turned_up_to(self, most: int) -> Iterator[_Rows]:
+        """These rows along their axes, and along those of each turn, which some of them teach."""
+        yield self
+        part = self.some()
+        for _ in range(most):
+            part = part.turned()
+            yield self.like(part)
+
     def like(self, part: _Rows) -> _Rows:
         """These rows along the axes of a part of them, which had as many turns or more."""
         if part.turns == self.turns:
@@ -137,8 +145,7 @@ class _Rows:
 
     def error(self, scores_VK: np.ndarray) -> float:
         """The mean squared error of the validation rows' scores, in units of what a model puts out."""
-        target_VK = _outputs_for(self.fitting, self.fitting.held_targets, self.shift, self.scale)
-        error_V = np.square((scores_VK - self.shift) / self.scale - target_VK).mean(axis=1)
+        error_V = np.square((scores_VK - self.shift) / self.scale - self.held_target_VK).mean(axis=1)
         weights_V = self.fitting.held_weights
         return float(np.average(error_V, weights=weights_V if weights_V is not None and weights_V.any() else None))
 

@@ -22,10 +22,11 @@ def recipe(facts: Facts) -> Recipe:
 def prior(facts: Facts) -> Prior:
     centers = num_centers(facts)
     fit = facts.num_fits * (2.5e-11 * facts.num_rows * centers**2 + 6e-11 * centers**3)
-    if centers >= 2000:
-        fit = 3.0 * fit if facts.num_fits > 1 else fit + 3.0  # with a pilot for length scale and axes
+    is_narrow = not facts.num_images and not facts.num_audios and facts.num_rows >= 250  # then axes are learned
+    if centers >= 2000 and facts.num_fits == 1:
+        fit += 3.0 if is_narrow else 1.5  # a pilot
     else:
-        fit = 9.0 * fit if facts.num_fits > 1 else 3.0 * fit + 1.0  # three length scales, along three sets of axes
+        fit *= 9.0 if centers < 2000 and facts.num_fits > 1 and is_narrow else 3.0  # length scales, by sets of axes
     skill = 0.4 if facts.num_texts else 0.7
     seconds = 0.5 + feature_seconds(facts, blocks_of(facts)) + fit
     return Prior(seconds, skill=skill, spread=0.15, least_seconds=shortened(seconds, fit))
