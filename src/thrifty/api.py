@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from thrifty.runtime.predictor import Predictions, Predictor
 
 Watch = Callable[[dict[str, Any]], None]
+WatchRows = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Run:
         return self.path / "artifact"
 
     def predict(self, data: Any) -> Predictions:
-        """Predictions for rows: a list of dicts, any table, or a path."""
-        return load(self.path).predict(data)
+        """Predictions for rows, on all cores: a list of dicts, any table, or a path."""
+        return _on_all_cores(self.path).predict(data)
 
 
 def run(
@@ -186,11 +187,23 @@ def load(path: str | Path, *, threads: int | None = None) -> Predictor:
     return Predictor.load(path, threads=threads)
 
 
-def predict(run: str | Path, data: Any, *, out: str | Path | TextIO | None = None) -> Predictions | None:
-    """Predictions for `data`, in its order: returned, or written to `out` (.csv, .jsonl, .parquet, a stream)."""
+def predict(
+    run: str | Path, data: Any, *, out: str | Path | TextIO | None = None, watch: WatchRows | None = None
+) -> Predictions | None:
+    """Predictions for `data`, in its order: returned, or written to `out` (.csv, .jsonl, .parquet, a stream).
+
+    All cores are used. watch: is told how many rows of how many are done, where they are written.
+    """
     from thrifty.runtime.files import predict_to
 
-    return predict_to(load(run), data, Path(out) if isinstance(out, str) else out)
+    return predict_to(_on_all_cores(run), data, Path(out) if isinstance(out, str) else out, watch)
+
+
+def _on_all_cores(run: str | Path) -> Predictor:
+    from thrifty.execution.resources import usable_cores
+    from thrifty.runtime.predictor import Predictor
+
+    return Predictor.load(run, workers=usable_cores())
 
 
 def inspect(data: Any, target: str | None = None, **options: Any) -> dict[str, Any]:
@@ -200,11 +213,14 @@ def inspect(data: Any, target: str | None = None, **options: Any) -> dict[str, A
     return look(data, target, **options)
 
 
-def evaluate(run: str | Path, data: Any) -> dict[str, Any]:
-    """Scores a model on labelled data: {"rows", "bad_rows", "metrics": {name: {"value", "low", "high"}}}."""
+def evaluate(run: str | Path, data: Any, *, watch: WatchRows | None = None) -> dict[str, Any]:
+    """Scores a model on labelled data: {"rows", "bad_rows", "metrics": {name: {"value", "low", "high"}}}.
+
+    All cores are used. watch: is told how many rows of how many are done.
+    """
     from thrifty.automl.evaluate import evaluate as score
 
-    return score(Path(run), data)
+    return score(Path(run), data, watch)
 
 
 def doctor() -> dict[str, Any]:

@@ -80,7 +80,7 @@ class Kernel:
     """
 
     kind: ClassVar[str] = "kernel"
-    length_scale: float = tunable(0.5, Float(0.05, 3.0, log=True))
+    length_scale: float = 0.5
     regularization: float = 1e-4
     num_centers: int = 3000
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from thrifty.automl.progress import Progress
+from thrifty.automl.progress import Progress, RowsProgress
 
 
 def test_lines_tell_when_a_candidate_starts_and_what_came_of_each_trial(capsys):
@@ -42,6 +42,27 @@ def test_a_trial_that_was_stopped_is_not_shown_as_running(capsys):
     for kind in ("trial_started", "trial_stopped"):
         progress.show({"kind": kind, "candidate": "heads", "elapsed_seconds": 1.0})
     assert progress.state["candidates"]["heads"]["state"] == "stopped"
+
+
+def test_rows_that_are_done_are_shown_on_a_terminal_alone_and_after_a_while(monkeypatch, capsys):
+    reader, writer = pty.openpty()
+    with os.fdopen(writer, "w") as terminal, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", terminal)
+        with RowsProgress() as progress:
+            progress.show(0, 1300)
+            progress.show(100, 1300)
+            assert progress.live is None
+            progress.began -= 10.0
+            progress.show(200, 1300)
+            assert progress.live is not None
+    shown = os.read(reader, 10_000).decode()
+    os.close(reader)
+    assert "200 of 1,300 rows" in shown
+    assert "0:55 left" in shown
+    with RowsProgress() as elsewhere:
+        elsewhere.began -= 10.0
+        elsewhere.show(200, 1300)
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("gone", ["pipe", "terminal", "closed", "full"])

@@ -42,6 +42,8 @@ def data(tmp_path_factory) -> Path:
         (["run", "nothing.csv", "--target", "label"], "nothing.csv"),
         (["run", "rows.csv", "--target", "label", "--metric", "acuracy"], "did you mean accuracy"),
         (["run", "rows.csv", "--target", "label", "--set", "model.kind=tree"], "did you mean trees"),
+        (["run", "nothing.csv", "--target", "label", "--set", "model.kind=tree"], "did you mean trees"),
+        (["run", "nothing.csv", "--target", "label", "--set", "model.widht=9"], "did you mean model.width"),
         (["run", "rows.csv", "--target", "label", "--exclude", "forest"], "there is no candidate 'forest'"),
         (["run", "rows.csv", "--target", "label", "--minutes", "0"], "minutes"),
         (["predict", "nothing", "rows.csv"], "nothing"),

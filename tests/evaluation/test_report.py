@@ -9,6 +9,7 @@ from findings_of_tests import findings_of, part_of
 
 from thrifty.core.files import write_json
 from thrifty.evaluation import report, schema, summary
+from thrifty.evaluation.findings import MemberFinding
 from thrifty.evaluation.metrics import metrics_of, score, score_codes
 
 TASKS = [("multiclass", "accuracy"), ("binary", "f1_macro"), ("multilabel", "f1_micro"), ("regression", "rmse")]
@@ -158,6 +159,14 @@ def test_the_summary_says_the_answer_first_and_how_to_predict():
     assert "3 near duplicates" in shown
     assert "1 row set aside" in shown
     assert "[" not in shown.replace("[]", "")
+
+
+def test_shares_of_an_ensemble_stay_beside_their_sign():
+    names = ("table_network", "kernel", "linear_pretrained", "trees", "heads")
+    members = [MemberFinding(name, k, 0.2) for k, name in enumerate(names)]
+    built = report.build(findings_of(best="ensemble", members=members))
+    shown = summary.text(built)
+    assert all(re.search(f"{name} 20 %", shown) for name in names)
 
 
 def test_the_summary_does_not_read_user_text_as_markup():

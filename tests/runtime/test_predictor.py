@@ -76,6 +76,37 @@ def test_a_row_gives_the_same_alone_and_in_a_batch(run: Path) -> None:
         assert alone[0]["prediction"] == batch[row]["prediction"]
 
 
+def test_batches_at_once_give_the_same_rows_and_problems_and_each_is_told(run: Path, tmp_path: Path) -> None:
+    data = tmp_path / "rows.csv"
+    with data.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["text", "a", "b"])
+        writer.writeheader()
+        for number, row in enumerate(text_rows(700, seed=9)):
+            writer.writerow({**row, "a": "no number" if number % 100 == 7 else row["a"]})
+    told: list[tuple[int, int]] = []
+    written = []
+    for workers in (1, 3):
+        out = io.StringIO()
+        predict_to(Predictor.load(run, workers=workers), data, out, lambda *at: told.append(at))
+        written.append(out.getvalue())
+    assert written[0] == written[1]
+    assert written[0].count("is not a number") == 7
+    assert told[0] == (0, 700)
+    assert told[-1] == (700, 700)
+    assert len(told) > 4
+
+
+def test_what_the_watcher_raises_ends_the_prediction_at_once(run: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    frame = {name: list(cells) for name, cells in columns_of(text_rows(700, seed=9)).items()}
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(KeyboardInterrupt):
+        list(Predictor.load(run, workers=2).batches(pandas.DataFrame(frame), stop))
+
+
 @pytest.mark.parametrize("names", [(), ("text",), ("a",), ("a", "b"), ("text", "a"), ("text", "a", "b")])
 def test_shuffled_columns_give_what_shuffled_rows_would(run: Path, names: tuple[str, ...]) -> None:
     predictor = Predictor.load(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,21 @@ from thrifty.evaluation.decisions import Decision
 from thrifty.evaluation.findings import Part
 from thrifty.evaluation.metrics import choose_metric, metrics_of
 from thrifty.evaluation.report import Evaluation, evaluation
-from thrifty.runtime.predictor import Predictor
+from thrifty.execution.resources import usable_cores
+from thrifty.runtime.predictor import Predictor, counting
 
 BATCH = 1024
 MOST_TOLD = 5
 
 
-def evaluate(path: Path, data: Any) -> Evaluation:
+def evaluate(path: Path, data: Any, watch: Callable[[int, int], None] | None = None) -> Evaluation:
     """{"rows", "bad_rows", "metrics": {name: {"value", "low", "high"}}} of the artifact at `path` on labelled rows.
 
     Rows that cannot be read, or whose label is missing or of an unknown class, are counted as bad and not scored. Rows
     are weighed and kept together as the run did. Warns when the data lacks the column for it, and when the rows are
-    those that the run at `path` learnt from.
+    those that the run at `path` learnt from. watch: is told how many rows of how many are done.
     """
-    predictor = Predictor.load(path)
+    predictor = Predictor.load(path, workers=usable_cores())
     manifest = predictor.manifest
     task, target = Task(manifest["task"]), manifest["target"]
     with tempfile.TemporaryDirectory(prefix="thrifty-evaluate-") as workspace:
@@ -46,7 +47,7 @@ def evaluate(path: Path, data: Any) -> Evaluation:
             raise DataError(f"the data has no column {target!r} with the labels to compare with")
         rows = rows_of(found, {name: Meaning(meaning) for name, meaning in predictor.columns.items()})
         labels = read_labels(found.table, column, task, tuple(manifest["classes"]))
-        outputs, wrong = _outputs(predictor, rows)
+        outputs, wrong = _outputs(predictor, rows, counting(rows.num_rows, watch))
         if _learnt_from(path, data, Path(workspace)):
             warnings.warn("these rows were learnt from: the figures say nothing about new rows", stacklevel=3)
         weights, groups = _roles(found.table, manifest, labels.problems)
@@ -131,12 +132,14 @@ def _place(file: str, row: int | None, reason: str) -> str:
     return f"{' '.join(names)}: {reason}" if names else reason
 
 
-def _outputs(predictor: Predictor, rows: Rows) -> tuple[np.ndarray, dict[int, str]]:
+def _outputs(
+    predictor: Predictor, rows: Rows, watch: Callable[[int], None] | None
+) -> tuple[np.ndarray, dict[int, str]]:
     """Probabilities or values of all rows, and {place: why it cannot be read}."""
     outputs, wrong = [], dict(rows.errors)
     for start in range(0, rows.num_rows, BATCH):
         stop = min(start + BATCH, rows.num_rows)
-        values, problems = predictor.values(rows.columns(start, stop), stop - start)
+        values, problems = predictor.values(rows.columns(start, stop), stop - start, watch)
         for row, column, reason in problems:
             wrong.setdefault(start + row, reason if predictor.of_folder else f"{column}: {reason}")
         outputs.append(values)

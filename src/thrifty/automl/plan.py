@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,17 @@ from thrifty.automl.symmetries import CHANGES
 from thrifty.core.domain import domain_from_json
 from thrifty.core.errors import UsageError
 from thrifty.core.space import Choice, Domain, Float, Int
-from thrifty.recipe import MODELS, FusionNetwork, Recipe, TextFinetune, override, space_of, to_json
+from thrifty.recipe import (
+    MODELS,
+    FusionNetwork,
+    Preparation,
+    Recipe,
+    TextFinetune,
+    Training,
+    override,
+    space_of,
+    to_json,
+)
 from thrifty.tuning.policies.ladder import Arm
 
 TEXT_FIELDS = ("model.word_ngrams", "model.char_ngrams", "model.max_features")  # that change nothing without text
@@ -56,11 +66,8 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str], singl
     registry.check_names(excluded)
     if wishes.get("model.kind") == "text_network" and "model.tuned" in wishes:
         wishes = {**wishes, "model.kind": TextFinetune.kind}  # as files of the name's earlier meaning say
+    check_wishes(wishes)
     kind = wishes.get("model.kind")
-    if kind is not None and kind not in MODELS:
-        close = difflib.get_close_matches(str(kind), MODELS, 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise UsageError(f"there is no model.kind {kind!r}{hint}; there are {', '.join(MODELS)}")
     for kind_, count in (("text", facts.num_texts), ("image", facts.num_images), ("speech", facts.num_audios)):
         if wishes.get(f"preparation.{kind_}_backbone") is not None and not count:
             name = "audio" if kind_ == "speech" else kind_
@@ -87,6 +94,23 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str], singl
         raise UsageError("no candidate is left: " + "; ".join(f"{k}: {v}" for k, v in skipped.items()))
     plan = Plan(planned, skipped)
     return _only_one(plan, facts) if single else plan
+
+
+def check_wishes(wishes: Mapping[str, Any]) -> None:
+    """Raises UsageError for a kind of model that there is not, or a field that no recipe has, whatever the data."""
+    kind = wishes.get("model.kind")
+    if kind is not None and kind not in MODELS:
+        raise UsageError(f"there is no model.kind {kind!r}{_meant(kind, MODELS)}; there are {', '.join(MODELS)}")
+    parts = {"preparation": (Preparation,), "model": tuple(MODELS.values()), "training": (Training,)}
+    fields = {f"{part}.{f.name}" for part, classes in parts.items() for cls in classes for f in dataclasses.fields(cls)}
+    for path in wishes:
+        if path not in fields and path != "model.kind":
+            raise UsageError(f"no recipe has a field {path!r}{_meant(path, fields)}; see docs/recipes.md")
+
+
+def _meant(word: Any, words: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(word), sorted(words), 1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def takes_symmetries(planned: Planned) -> bool:

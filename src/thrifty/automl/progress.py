@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 MOST_ROWS = 12
+SHORT_SECONDS = 1.0  # what is done by then needs no progress shown
 STATES = {
     "trial_started": "running", "trial_finished": "done", "trial_failed": "failed", "trial_stopped": "stopped",
 }  # fmt: skip
@@ -164,6 +165,37 @@ class Progress(LiveView):
             table.add_row(name, str(row["trials"]), best_of, f"{row['seconds']:.1f}", Text(row["state"]))
         bar = ProgressBar(total=max(budget, 1e-3), completed=min(elapsed, budget), width=None)
         return Group(head, bar, Text(str(state.get("stage", "")), style="dim"), table)
+
+
+class RowsProgress(LiveView):
+    """Shows on stderr, where that is a terminal, how many rows are done, and how long the rest will take."""
+
+    def __init__(self, *, hidden: bool = False) -> None:
+        super().__init__(to_stderr=True)
+        self.began, self.done, self.total = time.monotonic(), 0, 0
+        self.shown = not hidden and self.stream.isatty()
+
+    def show(self, done: int, total: int) -> None:
+        if not done:
+            self.began = time.monotonic()
+        self.done, self.total = done, total
+        if self.shown and time.monotonic() - self.began > SHORT_SECONDS:
+            self.go_live()
+
+    def view(self) -> Group:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        left = (time.monotonic() - self.began) * (self.total - self.done) / max(self.done, 1)
+        line = Table.grid(expand=True, padding=(0, 1))
+        line.add_column(no_wrap=True)
+        line.add_column(ratio=1)
+        line.add_column(no_wrap=True)
+        bar = ProgressBar(total=self.total, completed=self.done, width=None)
+        line.add_row(Text(f"{self.done:,} of {self.total:,} rows"), bar, Text(f"{clock_text(left)} left"))
+        return Group(line)
 
 
 def clock_text(seconds: float) -> str:

@@ -58,12 +58,14 @@ def start(options: Mapping[str, Any], *, out: Path | None, watch: Any, started: 
     check_names(request.exclude)
     request = replace(request, words=tuple(command_line(request)))
     directory = run_directory.create(out, _name_of(paths["data"]), request.to_json())
+    from thrifty.automl.plan import check_wishes, parse_wishes
     from thrifty.evaluation.metrics import metric_for
 
     try:
         need_extra()
+        check_wishes(parse_wishes(request.recipe))  # before the data is read, as the metric
         if request.metric is not None:
-            metric_for(request.metric)  # before the data is read
+            metric_for(request.metric)
         with directory.held():
             request = _keep_tables(directory, request, sources, paths)
             return _go(directory, request, watch, started, request.minutes * 60)

@@ -274,18 +274,21 @@ def predict(
 ) -> None:
     """Predict every row of DATA, in its order."""
     from thrifty.api import predict as predict_data
+    from thrifty.automl.progress import RowsProgress
 
-    predict_data(run, data, out=out if out is not None else sys.stdout)
+    with RowsProgress(hidden=out is None and sys.stdout.isatty()) as progress:
+        predict_data(run, data, out=out if out is not None else sys.stdout, watch=progress.show)
 
 
 @app.command()
 def evaluate(run: RunPath, data: Data, json: Json = False) -> None:
     """Score the model on labelled data."""
     from thrifty.api import evaluate as evaluate_data
+    from thrifty.automl.progress import RowsProgress
     from thrifty.cli.show import print_json, print_metrics, warnings_as_lines
 
-    with warnings_as_lines():
-        found = evaluate_data(run, data)
+    with warnings_as_lines(), RowsProgress() as progress:
+        found = evaluate_data(run, data, watch=progress.show)
     if json:
         print_json(found)
     else:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 BAR_CELLS = 6
+SHARES_WIDTH = 34
 MAX_PROBLEMS = 6
 MAX_REASON = 72
 
@@ -121,12 +122,18 @@ def _artifact_rows(report: Mapping[str, Any], grid: Any) -> None:
     grid.add_row("size", bytes_text(artifact["size_bytes"]), f"the whole artifact, {artifact['precision']}")
     members = report.get("members") or ()
     if len(members) > 1:
-        grid.add_row("model", f"ensemble of {len(members)}", shares_text(members))
+        grid.add_row("model", f"ensemble of {len(members)}", _lines(shares_text(members)))
     else:
         grid.add_row("model", str(members[0]["candidate"] if members else report["best"]), "")
     for name, limit in shown_limits(report).items():
         asked, outcome = limit_texts(name, limit)
         grid.add_row("limit", asked, Text(outcome, "green" if limit["kept"] else "bold red"))
+
+
+def _lines(text: str) -> str:
+    """Lines that fit the panel's last column, broken after commas alone."""
+    whole = text.replace(" ", "\xa0").replace(",\xa0", ", ")
+    return "\n".join(textwrap.wrap(whole, SHARES_WIDTH)).replace("\xa0", " ")
 
 
 def _candidates(report: Mapping[str, Any], console: Console) -> RenderableType | None:

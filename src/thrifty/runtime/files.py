@@ -4,7 +4,7 @@ import csv
 import glob
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from os import PathLike
 from pathlib import Path
@@ -17,16 +17,22 @@ from thrifty.runtime.predictor import Predictions, Predictor
 ENDINGS = (".csv", ".jsonl", ".parquet")
 
 
-def predict_to(predictor: Predictor, data: Any, out: Path | TextIO | None = None) -> Predictions | None:
+def predict_to(
+    predictor: Predictor,
+    data: Any,
+    out: Path | TextIO | None = None,
+    watch: Callable[[int, int], None] | None = None,
+) -> Predictions | None:
     """Predicts `data` and writes a line for each row, in order, to a file (by its ending) or as CSV to a text stream.
 
-    Without `out` nothing is written and the predictions are returned. A file is written whole or not at all. Raises
-    UsageError for another ending and for a file that is read, ExternalError when it cannot be written.
+    Without `out` nothing is written and the predictions are returned. A file is written whole or not at all. watch: see
+    `Predictor.batches`. Raises UsageError for another ending and for a file that is read, ExternalError when it cannot
+    be written.
     """
     if out is None:
         return predictor.predict(data)
     if not isinstance(out, Path):
-        _write_csv(predictor.batches(data), columns_of(predictor), out)
+        _write_csv(predictor.batches(data, watch), columns_of(predictor), out)
         return None
     ending = out.suffix.lower()
     if ending not in ENDINGS:
@@ -37,7 +43,7 @@ def predict_to(predictor: Predictor, data: Any, out: Path | TextIO | None = None
         raise UsageError(f"--out {out}: there is no folder {out.parent}")
     try:
         with replacing(out) as temporary:
-            _write(predictor, predictor.batches(data), temporary, ending)
+            _write(predictor, predictor.batches(data, watch), temporary, ending)
     except OSError as error:
         raise ExternalError(f"{out} cannot be written: {error.strerror or error}") from error
     return None

@@ -4,6 +4,7 @@ Shapes: N rows, K scores.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -18,6 +19,7 @@ from thrifty.runtime.sessions import Session
 
 _BATCH_ROWS = 1024
 _BATCH_OF: Mapping[str, int] = {"image": 64, "waveform": 64, "log_mel": 64, "tfidf": 128, "tokens": 32}
+_GOLDEN = 0.618034
 _BY_LENGTH = ("tfidf", "tokens")  # padded to the longest row of a batch, so rows of like length go together
 
 
@@ -44,10 +46,15 @@ class Graph:
     columns: the columns that its encoders read; sources: those that each array (NODE.OUTPUT) is made of.
     """
 
-    def __init__(self, nodes: Sequence[Node], folder: Path, wanted: Sequence[str], threads: int = 1) -> None:
-        """Loads what the wanted arrays (NODE.OUTPUT) depend on, from `folder`. Raises StoreError."""
+    def __init__(
+        self, nodes: Sequence[Node], folder: Path, wanted: Sequence[str], threads: int = 1, workers: int = 1
+    ) -> None:
+        """Loads what the wanted arrays (NODE.OUTPUT) depend on, from `folder`. Raises StoreError.
+
+        threads: of each batch of rows. workers: how many batches are computed at once.
+        """
         self.wanted = tuple(wanted)
-        self._threads = threads
+        self._threads, self._workers = threads, workers
         self._steps: list[_Step] = [_step(node, folder, threads) for node in needed(nodes, wanted)]
         self.sources = _sources(self._steps, wanted)
         self.columns = tuple(dict.fromkeys(name for e in _encoders(self._steps) for name in e.columns))
@@ -62,9 +69,14 @@ class Graph:
         """The one wanted array, float32 [N,K]."""
         return self.run(columns, num_rows)[0][self.wanted[0]]
 
-    def run(self, columns: Columns, num_rows: int) -> tuple[Arrays, list[Problem]]:
-        """The wanted arrays of any number of rows, computed in batches, and the values that could not be read."""
-        return self._run(self._steps, self.wanted, columns, num_rows, {})
+    def run(
+        self, columns: Columns, num_rows: int, watch: Callable[[int], None] | None = None
+    ) -> tuple[Arrays, list[Problem]]:
+        """The wanted arrays of any number of rows, computed in batches, and the values that could not be read.
+
+        watch: is told how many rows each batch had.
+        """
+        return self._run(self._steps, self.wanted, columns, num_rows, {}, watch)
 
     def parts(self, columns: Columns, num_rows: int) -> Arrays:
         """The arrays that steps put together with what other columns give, and the wanted ones."""
@@ -83,25 +95,45 @@ class Graph:
         return self._run(steps, self.wanted, columns, num_rows, given)[0]
 
     def _run(
-        self, steps: Sequence[_Step], wanted: Sequence[str], columns: Columns, num_rows: int, given: Arrays
+        self,
+        steps: Sequence[_Step],
+        wanted: Sequence[str],
+        columns: Columns,
+        num_rows: int,
+        given: Arrays,
+        watch: Callable[[int], None] | None = None,
     ) -> tuple[Arrays, list[Problem]]:
         encoders = _encoders(steps)
         batch_rows = min((_BATCH_OF.get(e.kind, _BATCH_ROWS) for e in encoders), default=_BATCH_ROWS)
         if num_rows <= batch_rows:
-            return self._run_batch(steps, wanted, columns, given)
+            made = self._run_batch(steps, wanted, columns, given)
+            if watch is not None:
+                watch(num_rows)
+            return made
         names = tuple(dict.fromkeys(name for e in encoders for name in e.columns))
         order_N = _order(encoders, columns, num_rows)
         arrays: Arrays = {}
         problems: list[Problem] = []
-        for start in range(0, num_rows, batch_rows):
+
+        def compute(start: int) -> tuple[np.ndarray, Arrays, list[Problem]]:
             rows = order_N[start : start + batch_rows]
             picked = rows.tolist()
             part = {name: [columns[name][row] for row in picked] for name in names}
             known = {name: array[rows] for name, array in given.items()}
             found, bad = self._run_batch(steps, wanted, part, known)
-            problems += [Problem(picked[row], column, reason) for row, column, reason in bad]
-            for name, array in found.items():
-                arrays[name] = _place(arrays.get(name), array, rows, num_rows)
+            return rows, found, [Problem(picked[row], column, reason) for row, column, reason in bad]
+
+        starts = _spread(range(0, num_rows, batch_rows))
+        pool = ThreadPoolExecutor(self._workers)
+        try:
+            for rows, found, bad in (map if self._workers == 1 else pool.map)(compute, starts):
+                problems += bad
+                for name, array in found.items():
+                    arrays[name] = _place(arrays.get(name), array, rows, num_rows)
+                if watch is not None:
+                    watch(len(rows))
+        finally:
+            pool.shutdown(cancel_futures=True)
         return arrays, sorted(problems)
 
     def _run_batch(
@@ -133,6 +165,11 @@ def _order(encoders: Iterable[Encoder], columns: Columns, num_rows: int) -> np.n
     for name in names:
         lengths += [len(value) if isinstance(value, str) else 8 for value in columns[name]]
     return np.argsort(lengths, kind="stable")
+
+
+def _spread(starts: range) -> list[int]:
+    """The starts in an order in which short and long rows take turns: what is done tells how long the rest takes."""
+    return sorted(starts, key=lambda start: (start // starts.step * _GOLDEN) % 1.0)
 
 
 def _step(node: Node, folder: Path, threads: int) -> _Step:

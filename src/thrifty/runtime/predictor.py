@@ -43,7 +43,7 @@ class Predictions(list[dict[str, Any]]):
 class Predictor:
     """A loaded artifact. `manifest` is its artifact.json, `columns` {name: meaning} what a row must have."""
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any], threads: int) -> None:
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], threads: int, workers: int = 1) -> None:
         self.folder = folder
         self.manifest = manifest
         self.task = str(manifest["task"])
@@ -55,14 +55,15 @@ class Predictor:
         self._temperature = float(manifest.get("temperature", 1.0))
         self._decision = manifest["decision"]
         outputs = tuple(dict.fromkeys(member["output"] for member in self._members))
-        self._graph = Graph(manifest["nodes"], folder, outputs, threads)
+        self._graph = Graph(manifest["nodes"], folder, outputs, threads, workers)
         self._keys = tuple(f"probability:{name}" for name in self.classes)
         self._no_probabilities = dict.fromkeys(self._keys)
 
     @classmethod
-    def load(cls, path: Path | str, threads: int | None = None) -> Self:
+    def load(cls, path: Path | str, threads: int | None = None, workers: int = 1) -> Self:
         """The predictor of an artifact, or of a run directory's artifact, on `threads` threads (None: the artifact's).
 
+        workers: how many batches of rows are computed at once, each on so many threads.
         Raises StoreError when there is none, when it is damaged, or when it is of a newer format; UsageError for a
         path or a number of threads that is none.
         """
@@ -72,7 +73,8 @@ class Predictor:
         with ThreadPoolExecutor(1) as aside:  # hashing takes no time of its own while onnxruntime loads
             checked = aside.submit(check_files, manifest, folder)
             try:
-                found = cls(folder, manifest, manifest["threads"] if threads is None else operator.index(threads))
+                threads = manifest["threads"] if threads is None else operator.index(threads)
+                found = cls(folder, manifest, threads, workers)
             except (KeyError, TypeError, AttributeError) as error:
                 checked.result()
                 raise StoreError(f"{folder / 'artifact.json'} is damaged: {error!r}") from error
@@ -101,8 +103,11 @@ class Predictor:
             probabilities = np.concatenate([np.zeros((0, len(self._keys))), *some])
         return Predictions([row for part in parts for row in part], probabilities, self.classes)
 
-    def batches(self, source: Any) -> Iterator[Predictions]:
-        """What `predict` gives, some thousand rows at a time, for data of any size."""
+    def batches(self, source: Any, watch: Callable[[int, int], None] | None = None) -> Iterator[Predictions]:
+        """What `predict` gives, some thousand rows at a time, for data of any size.
+
+        watch: is told how many rows of how many are done, for data that is no list.
+        """
         if isinstance(source, (list, tuple)):
             for start in range(0, len(source), _BATCH_ROWS):
                 yield self._predict_dicts(source[start : start + _BATCH_ROWS])
@@ -115,11 +120,12 @@ class Predictor:
         with TemporaryDirectory(prefix="thrifty-") as workspace:
             rows = read_rows(source, meanings, Path(workspace))
             listed = _files_of(rows) if self.of_folder else rows.files
+            counted = counting(rows.num_rows, watch)
             for start in range(0, rows.num_rows, _BATCH_ROWS):
                 stop = min(start + _BATCH_ROWS, rows.num_rows)
                 errors = {row - start: reason for row, reason in rows.errors.items() if start <= row < stop}
                 files = listed[start:stop] if listed is not None else None
-                yield self._predict_columns(rows.columns(start, stop), stop - start, errors, files)
+                yield self._predict_columns(rows.columns(start, stop), stop - start, errors, files, counted)
 
     def _predict_dicts(self, rows: Sequence[Mapping[str, Any]]) -> Predictions:
         try:
@@ -152,11 +158,12 @@ class Predictor:
         num_rows: int,
         errors: dict[int, str],
         files: Sequence[Any] | None,
+        watch: Callable[[int], None] | None = None,
     ) -> Predictions:
         """errors: {row: why it could not be read before}."""
         if num_rows == 0:
             return Predictions([], np.zeros((0, len(self._keys))) if self._keys else None, self.classes)
-        values_NK, problems = self.values(columns, num_rows)
+        values_NK, problems = self.values(columns, num_rows, watch)
         if problems or errors:
             errors = dict(errors)
             for row, column, reason in problems:
@@ -179,9 +186,14 @@ class Predictor:
             found.append(out)
         return Predictions(found, values_NK if self._keys else None, self.classes)
 
-    def values(self, columns: Mapping[str, Sequence[Any]], num_rows: int) -> tuple[np.ndarray, list[Any]]:
-        """Probabilities, or regression's values, float64 [N,K], and the Problems of values that could not be read."""
-        arrays, problems = self._graph.run(columns, num_rows)
+    def values(
+        self, columns: Mapping[str, Sequence[Any]], num_rows: int, watch: Callable[[int], None] | None = None
+    ) -> tuple[np.ndarray, list[Any]]:
+        """Probabilities, or regression's values, float64 [N,K], and the Problems of values that could not be read.
+
+        watch: is told how many rows each batch had.
+        """
+        arrays, problems = self._graph.run(columns, num_rows, watch)
         return self._mixed(arrays), problems
 
     def shuffler(
@@ -230,6 +242,21 @@ class Predictor:
         if self.task == "multilabel":
             return [[name for name, on in zip(self.classes, row) if on] for row in decided_N.tolist()]
         return [self.classes[code] for code in decided_N.tolist()]
+
+
+def counting(total: int, watch: Callable[[int, int], None] | None) -> Callable[[int], None] | None:
+    """What is told of further rows, and tells `watch` how many of all are done; it is told of none at once."""
+    if watch is None:
+        return None
+    done = 0
+
+    def counted(more: int) -> None:
+        nonlocal done
+        done += more
+        watch(done, total)
+
+    counted(0)
+    return counted
 
 
 def _artifact_folder(given: Path | str) -> Path:
