@@ -127,7 +127,7 @@ def _artifact_rows(report: Mapping[str, Any], grid: Any) -> None:
         grid.add_row("model", str(members[0]["candidate"] if members else report["best"]), "")
     for name, limit in shown_limits(report).items():
         asked, outcome = limit_texts(name, limit)
-        grid.add_row("limit", asked, Text(outcome, "green" if limit["kept"] else "bold red"))
+        grid.add_row("limit", Text(outcome, "green" if limit["kept"] else "bold red"), asked)
 
 
 def _lines(text: str) -> str:
