@@ -192,7 +192,7 @@ def predict(
 ) -> Predictions | None:
     """Predictions for `data`, in its order: returned, or written to `out` (.csv, .jsonl, .parquet, a stream).
 
-    All cores are used. watch: is told how many rows of how many are done, where they are written.
+    All cores are used. watch: is told how many rows of how many are done.
     """
     from thrifty.runtime.files import predict_to
 
@@ -200,10 +200,10 @@ def predict(
 
 
 def _on_all_cores(run: str | Path) -> Predictor:
-    from thrifty.execution.resources import usable_cores
+    from thrifty.execution.resources import prediction_workers
     from thrifty.runtime.predictor import Predictor
 
-    return Predictor.load(run, workers=usable_cores())
+    return Predictor.load(run, threads=1, workers=prediction_workers())
 
 
 def inspect(data: Any, target: str | None = None, **options: Any) -> dict[str, Any]:

@@ -165,8 +165,10 @@ def test_shares_of_an_ensemble_stay_beside_their_sign():
     names = ("table_network", "kernel", "linear_pretrained", "trees", "heads")
     members = [MemberFinding(name, k, 0.2) for k, name in enumerate(names)]
     built = report.build(findings_of(best="ensemble", members=members))
-    shown = summary.text(built)
-    assert all(re.search(f"{name} 20 %", shown) for name in names)
+    for width in (100, 80, 66):
+        shown = summary.text(built, width)
+        assert all(re.search(f"{name} 20 %", shown) for name in names)
+        assert max(map(len, shown.splitlines())) <= width
 
 
 def test_the_summary_does_not_read_user_text_as_markup():

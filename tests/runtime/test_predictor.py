@@ -192,6 +192,27 @@ def test_a_folder_nested_or_flat_is_predicted_file_by_file(image_model: Path, tm
     assert alone[0]["probability:x"] == pytest.approx(by_file["b/1.png"]["probability:x"], abs=1e-6)
 
 
+def test_images_in_batches_at_once_give_what_they_give_one_by_one(image_model: Path, tmp_path: Path) -> None:
+    inputs = (Column("file", Meaning.IMAGE, ""),)
+    assemble(
+        [Member(image_model)], Schema(inputs, "label", Task.BINARY, ("x", "y"), folder=True), tmp_path / "artifact"
+    )
+    folder = pictures(tmp_path / "data")
+    rows = [{"file": str(folder / name)} for name in ("b/0.png", "a/broken.png", "b/1.png", "missing.png") * 60]
+    told: list[tuple[int, int]] = []
+    several = Predictor.load(tmp_path, workers=3).predict(rows, lambda *at: told.append(at))
+    alone = [Predictor.load(tmp_path).predict([row])[0] for row in rows[:4]]
+    assert [row["error"] for row in several] == [row["error"] for row in alone] * 60
+    np.testing.assert_allclose(
+        [row["probability:x"] or -1.0 for row in several],
+        [row["probability:x"] or -1.0 for row in alone] * 60,
+        atol=1e-6,
+    )
+    assert told[0] == (0, 240)
+    assert told[-1] == (240, 240)
+    assert len(told) > 3
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "frame"])
 def test_a_table_with_a_column_of_files_is_predicted_by_a_model_of_a_folder(
     image_model: Path, tmp_path: Path, kind: str

@@ -101,7 +101,7 @@ def _judged(session: Session, decision: Decision | None, before: Path, after: Pa
 
 
 def _value(session: Session, decision: Decision | None, folder: Path, rows: np.ndarray) -> float:
-    predictor = Predictor.load(folder, threads=session.facts.cores)
+    predictor = Predictor.load(folder, workers=session.facts.cores)
     outputs, _ = predictor.values(session.dataset.columns(rows), len(rows))
     y, weights = session.dataset.targets(rows), session.dataset.weights(rows)
     if session.task == "regression":

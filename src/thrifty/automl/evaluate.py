@@ -23,7 +23,7 @@ from thrifty.evaluation.decisions import Decision
 from thrifty.evaluation.findings import Part
 from thrifty.evaluation.metrics import choose_metric, metrics_of
 from thrifty.evaluation.report import Evaluation, evaluation
-from thrifty.execution.resources import usable_cores
+from thrifty.execution.resources import prediction_workers
 from thrifty.runtime.predictor import Predictor, counting
 
 BATCH = 1024
@@ -37,7 +37,7 @@ def evaluate(path: Path, data: Any, watch: Callable[[int, int], None] | None = N
     are weighed and kept together as the run did. Warns when the data lacks the column for it, and when the rows are
     those that the run at `path` learnt from. watch: is told how many rows of how many are done.
     """
-    predictor = Predictor.load(path, workers=usable_cores())
+    predictor = Predictor.load(path, threads=1, workers=prediction_workers())
     manifest = predictor.manifest
     task, target = Task(manifest["task"]), manifest["target"]
     with tempfile.TemporaryDirectory(prefix="thrifty-evaluate-") as workspace:

@@ -396,7 +396,7 @@ def _weigh_columns(session: Session, result: Result, row_seconds: float, seconds
         return
     session.stage("weighing the columns")
     ends = session.clock.elapsed() + seconds
-    predictor = Predictor.load(session.directory.artifact, threads=session.facts.cores)
+    predictor = Predictor.load(session.directory.artifact, workers=session.facts.cores)
     rows = np.sort(np.random.default_rng(session.request.seed).permutation(rows)[:num_rows])
     values = predictor.shuffler(session.dataset.columns(rows), num_rows)
 
@@ -417,7 +417,7 @@ def _weigh_columns(session: Session, result: Result, row_seconds: float, seconds
 
 def _score_test(session: Session, result: Result, left: Any) -> None:
     """Runs the artifact on the raw rows of the test part: all of them, or as many (at random) as there is time for."""
-    predictor = Predictor.load(session.directory.artifact, threads=session.facts.cores)
+    predictor = Predictor.load(session.directory.artifact, workers=session.facts.cores)
     rows = session.dataset.splits.test_rows
     order = np.random.default_rng(session.request.seed).permutation(rows)
     outputs: list[np.ndarray] = []

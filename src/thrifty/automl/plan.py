@@ -99,12 +99,15 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str], singl
 def check_wishes(wishes: Mapping[str, Any]) -> None:
     """Raises UsageError for a kind of model that there is not, or a field that no recipe has, whatever the data."""
     kind = wishes.get("model.kind")
+    if isinstance(kind, (Float, Int, Choice)):
+        raise UsageError("model.kind is one kind of model; to leave candidates out, --exclude them")
     if kind is not None and kind not in MODELS:
         raise UsageError(f"there is no model.kind {kind!r}{_meant(kind, MODELS)}; there are {', '.join(MODELS)}")
     parts = {"preparation": (Preparation,), "model": tuple(MODELS.values()), "training": (Training,)}
     fields = {f"{part}.{f.name}" for part, classes in parts.items() for cls in classes for f in dataclasses.fields(cls)}
+    fields.add("model.kind")
     for path in wishes:
-        if path not in fields and path != "model.kind":
+        if path not in fields:
             raise UsageError(f"no recipe has a field {path!r}{_meant(path, fields)}; see docs/recipes.md")
 
 

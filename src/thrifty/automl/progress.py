@@ -63,6 +63,9 @@ class LiveView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
         if self.live is not None:
             self.live.stop()
             self.live = None
@@ -179,8 +182,12 @@ class RowsProgress(LiveView):
         if not done:
             self.began = time.monotonic()
         self.done, self.total = done, total
-        if self.shown and time.monotonic() - self.began > SHORT_SECONDS:
+        if done == total:
+            self.stop()
+        elif self.shown and self.live is None and time.monotonic() - self.began > SHORT_SECONDS:
             self.go_live()
+            assert self.live is not None
+            self.live.console.show_cursor(True)  # which nothing would bring back after a SIGTERM
 
     def view(self) -> Group:
         from rich.console import Group

@@ -276,7 +276,7 @@ def predict(
     from thrifty.api import predict as predict_data
     from thrifty.automl.progress import RowsProgress
 
-    with RowsProgress(hidden=out is None and sys.stdout.isatty()) as progress:
+    with RowsProgress(hidden=out is None) as progress:
         predict_data(run, data, out=out if out is not None else sys.stdout, watch=progress.show)
 
 

@@ -238,7 +238,7 @@ class _Builder:
         trial, features = self.trial, self.features
         every = trial.dataset.splits.development_rows
         found = evaluate(
-            features.nodes, features.folder, (source,), trial.dataset, every, trial.cache, threads=self.threads
+            features.nodes, features.folder, (source,), trial.dataset, every, trial.cache, workers=self.threads
         )
         whole = found[source]
         return lambda rows: np.asarray(whole[np.searchsorted(every, rows)], np.float32)

@@ -94,7 +94,7 @@ def of_media(
         encoder, output = LogMel(names, preparation.audio_seconds), "frames"
     node = encoder_node(name, encoder, trial.folder)
     source, sign = f"{name}.{output}", f"{name}.present"
-    found = evaluate([node], trial.folder, (source, sign), dataset, every, trial.cache, threads=trial.channel.cores)
+    found = evaluate([node], trial.folder, (source, sign), dataset, every, trial.cache, workers=trial.channel.cores)
     return Inputs(
         arrays={output: found[source]},
         every=every,
@@ -127,7 +127,7 @@ def _of_tokens(trial: Trial, rows: np.ndarray, tokenizer: str, max_tokens: int) 
     node = encoder_node("input", encoder, trial.folder)
     sources = {output: f"input.{output}" for output in encoder.outputs}
     found = evaluate(
-        [node], trial.folder, tuple(sources.values()), dataset, every, trial.cache, threads=trial.channel.cores
+        [node], trial.folder, tuple(sources.values()), dataset, every, trial.cache, workers=trial.channel.cores
     )
     arrays = {output: found[source] for output, source in sources.items()}
     least = float(encoder.encode({name: [""] for name in names})[0]["mask"].sum())  # special tokens alone

@@ -30,7 +30,7 @@ def taught(trial: Trial) -> Trial:
     if teachers is None:
         return trial
     rows = trial.rounds()[0].train
-    graphs = [Graph.load(Path(one["model"]), threads=trial.channel.cores) for one in teachers["models"]]
+    graphs = [Graph.load(Path(one["model"]), workers=trial.channel.cores) for one in teachers["models"]]
     answers_NK = np.empty((len(rows), trial.num_outputs), np.float32)
     for start in range(0, len(rows), BATCH_ROWS):
         if trial.should_stop():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import shlex
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -32,11 +32,11 @@ from thrifty.evaluation.words import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.measure import Measurement
 
 WIDTH = 80
 BAR_CELLS = 6
-SHARES_WIDTH = 34
 MAX_PROBLEMS = 6
 MAX_REASON = 72
 
@@ -122,7 +122,7 @@ def _artifact_rows(report: Mapping[str, Any], grid: Any) -> None:
     grid.add_row("size", bytes_text(artifact["size_bytes"]), f"the whole artifact, {artifact['precision']}")
     members = report.get("members") or ()
     if len(members) > 1:
-        grid.add_row("model", f"ensemble of {len(members)}", _lines(shares_text(members)))
+        grid.add_row("model", f"ensemble of {len(members)}", _Shares(shares_text(members)))
     else:
         grid.add_row("model", str(members[0]["candidate"] if members else report["best"]), "")
     for name, limit in shown_limits(report).items():
@@ -130,10 +130,20 @@ def _artifact_rows(report: Mapping[str, Any], grid: Any) -> None:
         grid.add_row("limit", Text(outcome, "green" if limit["kept"] else "bold red"), asked)
 
 
-def _lines(text: str) -> str:
-    """Lines that fit the panel's last column, broken after commas alone."""
-    whole = text.replace(" ", "\xa0").replace(",\xa0", ", ")
-    return "\n".join(textwrap.wrap(whole, SHARES_WIDTH)).replace("\xa0", " ")
+class _Shares:
+    """Text in the width that there is, broken after commas alone."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text.replace(" ", "\xa0").replace(",\xa0", ", ")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[str]:
+        lines = textwrap.wrap(self.text, options.max_width, break_long_words=False)
+        yield "\n".join(lines).replace("\xa0", " ")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        from rich.measure import Measurement
+
+        return Measurement(max(map(len, self.text.split())), min(len(self.text), options.max_width))
 
 
 def _candidates(report: Mapping[str, Any], console: Console) -> RenderableType | None:

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+WORKER_BYTES = 1 << 30
 UNLIMITED = 1 << 60
 """cgroup v1 writes "no limit" as a number close to 2^63."""
 
@@ -35,6 +36,11 @@ def available_memory(root: Path = Path("/")) -> int:
     """Bytes that can still be taken without swapping or meeting the cgroup's limit; page cache counts as free."""
     left = [max(0, limit - used) for limit, used in _memory_limits(root)]
     return min([_meminfo(root, "MemAvailable"), *left])
+
+
+def prediction_workers() -> int:
+    """How many batches of rows to predict at once: on all cores, with WORKER_BYTES for each."""
+    return max(1, min(usable_cores(), available_memory() // WORKER_BYTES))
 
 
 @cache

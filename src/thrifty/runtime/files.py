@@ -26,11 +26,11 @@ def predict_to(
     """Predicts `data` and writes a line for each row, in order, to a file (by its ending) or as CSV to a text stream.
 
     Without `out` nothing is written and the predictions are returned. A file is written whole or not at all. watch: see
-    `Predictor.batches`. Raises UsageError for another ending and for a file that is read, ExternalError when it cannot
+    `Predictor.predict`. Raises UsageError for another ending and for a file that is read, ExternalError when it cannot
     be written.
     """
     if out is None:
-        return predictor.predict(data)
+        return predictor.predict(data, watch)
     if not isinstance(out, Path):
         _write_csv(predictor.batches(data, watch), columns_of(predictor), out)
         return None

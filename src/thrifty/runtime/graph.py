@@ -3,6 +3,7 @@
 Shapes: N rows, K scores.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,12 @@ from thrifty.runtime.nodes import Node, needed, node_keys, read_model
 from thrifty.runtime.sessions import Session
 
 _BATCH_ROWS = 1024
-_BATCH_OF: Mapping[str, int] = {"image": 64, "waveform": 64, "log_mel": 64, "tfidf": 128, "tokens": 32}
+_BATCH_OF: Mapping[str, int] = {
+    "image": 64, "image_statistics": 64, "waveform": 64, "log_mel": 64, "log_mel_statistics": 64, "tfidf": 128,
+    "tokens": 32,
+}  # fmt: skip
+_MOST_AT_ONCE = 4  # batches of that size, or as many rows in more of them
+_LEAST_ROWS = 128  # of a batch, that rows are divided into for several workers
 _GOLDEN = 0.618034
 _BY_LENGTH = ("tfidf", "tokens")  # padded to the longest row of a batch, so rows of like length go together
 
@@ -60,10 +66,10 @@ class Graph:
         self.columns = tuple(dict.fromkeys(name for e in _encoders(self._steps) for name in e.columns))
 
     @classmethod
-    def load(cls, folder: Path, threads: int = 1) -> Self:
+    def load(cls, folder: Path, threads: int = 1, workers: int = 1) -> Self:
         """The model of a folder with a model.json; its one wanted array is the scores. Raises StoreError."""
         nodes, output = read_model(folder)
-        return cls(nodes, folder, (output,), threads)
+        return cls(nodes, folder, (output,), threads, workers)
 
     def scores(self, columns: Columns, num_rows: int) -> np.ndarray:
         """The one wanted array, float32 [N,K]."""
@@ -104,7 +110,7 @@ class Graph:
         watch: Callable[[int], None] | None = None,
     ) -> tuple[Arrays, list[Problem]]:
         encoders = _encoders(steps)
-        batch_rows = min((_BATCH_OF.get(e.kind, _BATCH_ROWS) for e in encoders), default=_BATCH_ROWS)
+        batch_rows = _batch_rows(encoders, num_rows, self._workers)
         if num_rows <= batch_rows:
             made = self._run_batch(steps, wanted, columns, given)
             if watch is not None:
@@ -154,6 +160,14 @@ class Graph:
 
 def _encoders(steps: Iterable[_Step]) -> list[Encoder]:
     return [step.encoder for step in steps if isinstance(step, _EncoderStep)]
+
+
+def _batch_rows(encoders: Iterable[Encoder], num_rows: int, workers: int) -> int:
+    """Rows of a batch: fewer where several are computed at once, for memory, and so that each worker has some."""
+    most = min((_BATCH_OF.get(e.kind, _BATCH_ROWS) for e in encoders), default=_BATCH_ROWS)
+    if workers == 1:
+        return most
+    return max(1, min(most, _MOST_AT_ONCE * most // workers, max(_LEAST_ROWS, math.ceil(num_rows / (4 * workers)))))
 
 
 def _order(encoders: Iterable[Encoder], columns: Columns, num_rows: int) -> np.ndarray:
@@ -232,12 +246,13 @@ def evaluate(
     rows: np.ndarray,
     cache: Cache,
     *,
-    threads: int = 1,
+    workers: int = 1,
     report: Callable[[int, int], None] | None = None,
 ) -> dict[str, np.ndarray]:
     """The wanted arrays (NODE.OUTPUT) of the given rows of a Dataset, memory-mapped, computed when not in the cache.
 
-    folder: where the nodes' files lie. report(done, of): told after each chunk of rows that is computed.
+    folder: where the nodes' files lie. workers: how many batches are computed at once. report(done, of): told after
+    each chunk of rows that is computed.
     A value that cannot be read counts as missing. Raises StoreError.
     """
     keys = node_keys(nodes, folder)
@@ -248,7 +263,7 @@ def evaluate(
         used = _columns_of(needed(nodes, arrays))
         outputs = ",".join(array.rpartition(".")[2] for array in arrays)
         key = f"node {keys[name]} {outputs} {source.fingerprint(used, rows)}"
-        compute = _computer(nodes, folder, arrays, source, rows, threads, report)
+        compute = _computer(nodes, folder, arrays, source, rows, workers, report)
         entry = cache.arrays(key, len(rows), compute, CHUNK_ROWS)
         found |= {array: entry[array.rpartition(".")[2]] for array in arrays}
     return found
@@ -265,7 +280,7 @@ def _computer(
     arrays: tuple[str, ...],
     source: Source,
     rows: np.ndarray,
-    threads: int,
+    workers: int,
     report: Callable[[int, int], None] | None,
 ) -> Callable[[slice], dict[str, np.ndarray]]:
     """A function that computes the arrays of a slice of the rows; it loads the nodes when first called."""
@@ -273,7 +288,7 @@ def _computer(
 
     def compute(part: slice) -> dict[str, np.ndarray]:
         if not loaded:
-            loaded.append(Graph(nodes, folder, arrays, threads))
+            loaded.append(Graph(nodes, folder, arrays, workers=workers))
         some = rows[part]
         made, _ = loaded[0].run(source.columns(some, loaded[0].columns), len(some))
         if report is not None:

@@ -86,15 +86,16 @@ class Predictor:
             checked.result()
         return found
 
-    def predict(self, rows: Any) -> Predictions:
+    def predict(self, rows: Any, watch: Callable[[int, int], None] | None = None) -> Predictions:
         """A prediction for each row, in order.
 
         rows: a list of dicts of plain values, or anything that data is read from: a path, a pandas or polars table,
-        Arrow, a Hugging Face Dataset. Raises DataError naming a column that is missing, UsageError for one row alone.
+        Arrow, a Hugging Face Dataset. watch: is told how many rows of how many are done. Raises DataError naming a
+        column that is missing, UsageError for one row alone.
         """
         if isinstance(rows, (list, tuple)):
-            return self._predict_dicts(rows)
-        parts = list(self.batches(rows))
+            return self._predict_dicts(rows, counting(len(rows), watch))
+        parts = list(self.batches(rows, watch))
         if len(parts) == 1:
             return parts[0]
         probabilities = None
@@ -104,13 +105,11 @@ class Predictor:
         return Predictions([row for part in parts for row in part], probabilities, self.classes)
 
     def batches(self, source: Any, watch: Callable[[int, int], None] | None = None) -> Iterator[Predictions]:
-        """What `predict` gives, some thousand rows at a time, for data of any size.
-
-        watch: is told how many rows of how many are done, for data that is no list.
-        """
+        """What `predict` gives, some thousand rows at a time, for data of any size."""
         if isinstance(source, (list, tuple)):
+            counted = counting(len(source), watch)
             for start in range(0, len(source), _BATCH_ROWS):
-                yield self._predict_dicts(source[start : start + _BATCH_ROWS])
+                yield self._predict_dicts(source[start : start + _BATCH_ROWS], counted)
             return
         _check_rows(source)
         from thrifty.data.column import Meaning
@@ -127,7 +126,9 @@ class Predictor:
                 files = listed[start:stop] if listed is not None else None
                 yield self._predict_columns(rows.columns(start, stop), stop - start, errors, files, counted)
 
-    def _predict_dicts(self, rows: Sequence[Mapping[str, Any]]) -> Predictions:
+    def _predict_dicts(
+        self, rows: Sequence[Mapping[str, Any]], watch: Callable[[int], None] | None = None
+    ) -> Predictions:
         try:
             columns = {name: [row.get(name) for row in rows] for name in self.columns}
         except AttributeError:
@@ -137,7 +138,7 @@ class Predictor:
                 raise _missing_column(name, rows)
         files = columns["file"] if self.of_folder else None
         try:
-            return self._predict_columns(columns, len(rows), {}, files)
+            return self._predict_columns(columns, len(rows), {}, files, watch)
         except UnreadableError:  # numbers that are lists, as many in every row
             errors = self._lists_taken_out(columns)
             return self._predict_columns(columns, len(rows), errors, files)

@@ -7,7 +7,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -80,14 +80,23 @@ def _open(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
         if not value:
             raise UnreadableError("empty: 0 bytes")
-        return pillow.open(io.BytesIO(value))
+        return _opened(lambda: io.BytesIO(value))
     if isinstance(value, (str, Path)):
-        return pillow.open(value)
+        return _opened(lambda: value)
     if isinstance(value, np.ndarray):
         return pillow.fromarray(value[..., 0] if value.ndim == 3 and value.shape[2] == 1 else value)
     if isinstance(value, pillow.Image):
         return value.copy()
     raise UnreadableError(f"not an image but a value of type {type(value).__name__}")
+
+
+def _opened(source: Callable[[], Any]) -> Any:
+    """The image; asked for twice, as Pillow knows some formats only after another thread has read all its plugins."""
+    pillow = _pillow()
+    try:
+        return pillow.open(source())
+    except pillow.UnidentifiedImageError:
+        return pillow.open(source())
 
 
 def _reason(value: Any, error: Exception) -> str:
