@@ -34,9 +34,9 @@ def recipe(facts: Facts) -> Recipe:
 
 def prior(facts: Facts) -> Prior:
     tokens = min(TextNetwork().max_tokens, facts.text_chars / CHARS_PER_TOKEN)
-    epoch = facts.num_rows * facts.num_fits * (4e-5 + 4e-6 * tokens) / facts.cores
+    epoch = facts.num_rows * facts.num_fits * (1.6e-5 + 1.6e-6 * tokens) / facts.cores
     alone = facts.num_modalities == 1
-    return Prior(3 + EPOCHS * epoch, skill=0.65 if alone else 0.35, spread=0.12, elastic=True)
+    return Prior(1.5 + EPOCHS * epoch, skill=0.65 if alone else 0.35, spread=0.12, elastic=True)
 
 
 DOMAINS: dict[str, Domain] = {
