@@ -43,6 +43,19 @@ def test_what_helps_nowhere_is_no_member():
     assert value == 0.9
 
 
+def test_a_constant_is_no_member_under_a_correlation():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=300)
+    good = Scored(1, y + rng.normal(size=300), 0.7, 1.0)
+    usual = Scored(0, np.full(300, 0.3), 0.0, 1.0)
+
+    def correlation_of(rows):
+        return lambda x: float(np.corrcoef(x, y[rows])[0, 1]) if np.ptp(x) else 0.0
+
+    members, _ = select([usual, good], correlation_of, fits=lambda chosen: True)
+    assert [m.trial for m in members] == [1]
+
+
 @pytest.mark.parametrize(("parts", "kept"), [(1, [1]), (3, [1, 2])])
 def test_a_member_that_few_parts_of_the_rows_want_is_left_out(monkeypatch, parts, kept):
     chosen = iter([[0, 1]] * parts + [[0]] * (ensemble.NUM_PARTS - parts))

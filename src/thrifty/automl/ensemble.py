@@ -20,6 +20,7 @@ MAX_ROWS = 4000
 NUM_PARTS = 16
 LEAST_WEIGHT = 0.1  # below which a member is not worth what it costs
 MAX_ROUNDS = 12
+LEAST_GAIN = 1e-7  # of the value; what is less is rounding, as of a correlation with a constant member
 MAX_SHARES = 3  # of the limits: ensembles are also made of models that keep a half and a third of them
 
 
@@ -132,7 +133,7 @@ def _greedy(
         ]
         gains = [score((total + values[i]) / (len(chosen) + 1)) for i in trials]
         top = int(np.argmax(gains))
-        if chosen and gains[top] <= best:
+        if chosen and gains[top] <= best + LEAST_GAIN * abs(best):
             break
         best = gains[top]
         chosen.append(trials[top])
