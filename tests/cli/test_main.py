@@ -61,6 +61,32 @@ def test_wrong_use_is_said_in_a_few_words_and_leaves_nothing(data, words, said):
     assert sorted(data.rglob("*")) == before
 
 
+INTERRUPTED = """
+import os, signal, time
+from thrifty.cli.main import _interruptible
+
+with _interruptible():
+    try:
+        os.kill(os.getpid(), signal.{first})
+        time.sleep(20)
+    finally:
+        print("taken away", flush=True)
+        {then}
+        print("ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("first", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_signal_takes_away_what_is_half_written_and_a_second_one_ends_all(first, code, again):
+    then = f"os.kill(os.getpid(), signal.{first})" if again else ""
+    script = INTERRUPTED.format(first=first, then=then)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=15)
+    assert done.returncode == code
+    assert done.stdout == "taken away\n" + "ended\n" * (not again)
+    assert done.stderr == "thrifty: interrupted\n" * (not again)
+
+
 def test_inspect_says_the_task_first_and_prints_json_alone(data):
     shown = thrifty("inspect", "rows.csv", "--target", "label", cwd=data).stdout
     assert shown.startswith("label: binary")

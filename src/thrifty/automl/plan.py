@@ -106,7 +106,9 @@ def check_wishes(wishes: Mapping[str, Any]) -> None:
     parts = {"preparation": (Preparation,), "model": tuple(MODELS.values()), "training": (Training,)}
     fields = {f"{part}.{f.name}" for part, classes in parts.items() for cls in classes for f in dataclasses.fields(cls)}
     fields.add("model.kind")
-    for path in wishes:
+    for path, wish in wishes.items():
+        if "." not in path:
+            raise UsageError(f"recipe part {path!r} must be fields like {{kind: trees}}, not {wish!r}")
         if path not in fields:
             raise UsageError(f"no recipe has a field {path!r}{_meant(path, fields)}; see docs/recipes.md")
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -276,7 +278,7 @@ def predict(
     from thrifty.api import predict as predict_data
     from thrifty.automl.progress import RowsProgress
 
-    with RowsProgress(hidden=out is None) as progress:
+    with _interruptible(), RowsProgress(hidden=out is None) as progress:
         predict_data(run, data, out=out if out is not None else sys.stdout, watch=progress.show)
 
 
@@ -287,7 +289,7 @@ def evaluate(run: RunPath, data: Data, json: Json = False) -> None:
     from thrifty.automl.progress import RowsProgress
     from thrifty.cli.show import print_json, print_metrics, warnings_as_lines
 
-    with warnings_as_lines(), RowsProgress() as progress:
+    with _interruptible(), warnings_as_lines(), RowsProgress() as progress:
         found = evaluate_data(run, data, watch=progress.show)
     if json:
         print_json(found)
@@ -383,6 +385,19 @@ def main() -> None:
         _end(f"{error.filename or 'the output or a file'}: {error.strerror}", code)
     except MemoryError:
         _end("out of memory; give less data or a machine with more", 1)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM ends what is done and takes away what is half written, a second one all at once."""
+    from thrifty.core.interruption import Interruption
+
+    with Interruption() as interruption:
+        try:
+            with interruption.raising():
+                yield
+        except KeyboardInterrupt:
+            _end("interrupted", interruption.exit_code)
 
 
 def _run_app() -> None:

@@ -141,7 +141,7 @@ class Predictor:
             return self._predict_columns(columns, len(rows), {}, files, watch)
         except UnreadableError:  # numbers that are lists, as many in every row
             errors = self._lists_taken_out(columns)
-            return self._predict_columns(columns, len(rows), errors, files)
+            return self._predict_columns(columns, len(rows), errors, files, watch)
 
     def _lists_taken_out(self, columns: dict[str, list[Any]]) -> dict[int, str]:
         """Puts None for lists and arrays in the columns of numbers; {row: why it cannot be read}."""
@@ -253,7 +253,7 @@ def counting(total: int, watch: Callable[[int, int], None] | None) -> Callable[[
 
     def counted(more: int) -> None:
         nonlocal done
-        done += more
+        done = min(done + more, total)  # some rows are computed again where others could not be read
         watch(done, total)
 
     counted(0)
