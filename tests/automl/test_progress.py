@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -55,10 +56,13 @@ def test_rows_that_are_done_are_shown_on_a_terminal_alone_and_after_a_while(monk
             progress.began -= 10.0
             progress.show(200, 1300)
             assert progress.live is not None
-    shown = os.read(reader, 10_000).decode()
+    shown = b""
+    with suppress(OSError):  # all is read
+        while part := os.read(reader, 10_000):
+            shown += part
     os.close(reader)
-    assert "200 of 1,300 rows" in shown
-    assert "0:55 left" in shown
+    assert "200 of 1,300 rows" in shown.decode()
+    assert re.search(r"(0:5[5-9]|1:\d\d) left", shown.decode())  # 55 s, and more on a busy machine
     with RowsProgress() as elsewhere:
         elsewhere.began -= 10.0
         elsewhere.show(200, 1300)

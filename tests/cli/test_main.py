@@ -45,6 +45,10 @@ def data(tmp_path_factory) -> Path:
         (["run", "nothing.csv", "--target", "label", "--set", "model.kind=tree"], "did you mean trees"),
         (["run", "nothing.csv", "--target", "label", "--set", "model.widht=9"], "did you mean model.width"),
         (["run", "nothing.csv", "--target", "label", "--set", "model.knd=trees"], "did you mean model.kind"),
+        (
+            ["run", "nothing.csv", "--target", "label", "--set", "model.kind=trees", "--set", "model.width=3"],
+            "no recipe of trees has a field 'model.width'",
+        ),
         (["run", "nothing.csv", "--target", "label", "--set", "model.kind=[trees, kernel]"], "one kind of model"),
         (["run", "rows.csv", "--target", "label", "--exclude", "forest"], "there is no candidate 'forest'"),
         (["run", "rows.csv", "--target", "label", "--minutes", "0"], "minutes"),

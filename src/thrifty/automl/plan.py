@@ -64,9 +64,6 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str], singl
     that no candidate has, or when nothing is left.
     """
     registry.check_names(excluded)
-    if wishes.get("model.kind") == "text_network" and "model.tuned" in wishes:
-        wishes = {**wishes, "model.kind": TextFinetune.kind}  # as files of the name's earlier meaning say
-    check_wishes(wishes)
     kind = wishes.get("model.kind")
     for kind_, count in (("text", facts.num_texts), ("image", facts.num_images), ("speech", facts.num_audios)):
         if wishes.get(f"preparation.{kind_}_backbone") is not None and not count:
@@ -97,20 +94,22 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str], singl
 
 
 def check_wishes(wishes: Mapping[str, Any]) -> None:
-    """Raises UsageError for a kind of model that there is not, or a field that no recipe has, whatever the data."""
+    """Raises UsageError for a kind of model that there is not, or a field that no such recipe has."""
     kind = wishes.get("model.kind")
     if isinstance(kind, (Float, Int, Choice)):
         raise UsageError("model.kind is one kind of model; to leave candidates out, --exclude them")
     if kind is not None and kind not in MODELS:
         raise UsageError(f"there is no model.kind {kind!r}{_meant(kind, MODELS)}; there are {', '.join(MODELS)}")
-    parts = {"preparation": (Preparation,), "model": tuple(MODELS.values()), "training": (Training,)}
+    models = tuple(MODELS.values()) if kind is None else (MODELS[kind],)
+    parts = {"preparation": (Preparation,), "model": models, "training": (Training,)}
     fields = {f"{part}.{f.name}" for part, classes in parts.items() for cls in classes for f in dataclasses.fields(cls)}
     fields.add("model.kind")
     for path, wish in wishes.items():
         if "." not in path:
             raise UsageError(f"recipe part {path!r} must be fields like {{kind: trees}}, not {wish!r}")
         if path not in fields:
-            raise UsageError(f"no recipe has a field {path!r}{_meant(path, fields)}; see docs/recipes.md")
+            what = "no recipe" if kind is None else f"no recipe of {kind}"
+            raise UsageError(f"{what} has a field {path!r}{_meant(path, fields)}; see docs/recipes.md")
 
 
 def _meant(word: Any, words: Iterable[str]) -> str:
@@ -184,6 +183,8 @@ def parse_wishes(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             wishes[path] = Choice(*value)
         else:
             wishes[path] = value
+    if wishes.get("model.kind") == "text_network" and "model.tuned" in wishes:
+        wishes["model.kind"] = TextFinetune.kind  # as files of the name's earlier meaning say
     return wishes
 
 

@@ -186,8 +186,6 @@ class RowsProgress(LiveView):
             self.stop()
         elif self.shown and self.live is None and time.monotonic() - self.began > SHORT_SECONDS:
             self.go_live()
-            assert self.live is not None
-            self.live.console.show_cursor(True)  # which nothing would bring back after a SIGTERM
 
     def view(self) -> Group:
         from rich.console import Group

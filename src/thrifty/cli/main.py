@@ -383,6 +383,10 @@ def main() -> None:
             raise
         code = UsageError.exit_code if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM) else 1
         _end(f"{error.filename or 'the output or a file'}: {error.strerror}", code)
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        _end("no further thread can be started; raise the limits on threads or memory", 1)
     except MemoryError:
         _end("out of memory; give less data or a machine with more", 1)
 

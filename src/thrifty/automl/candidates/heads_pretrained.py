@@ -35,11 +35,9 @@ def recipe(facts: Facts) -> Recipe:
 def prior(facts: Facts) -> Prior:
     blocks = blocks_of(facts)
     seconds = 1.0 + feature_seconds(facts, blocks) / facts.cores + head_seconds(facts, blocks)
-    if facts.num_modalities > 1:
-        return Prior(seconds, skill=0.75, spread=0.15)
-    if facts.num_texts:  # linear_pretrained has the words too
+    if facts.num_modalities == 1 and facts.num_texts:  # linear_pretrained has the words too
         return Prior(seconds, skill=0.68, spread=0.08)
-    return Prior(seconds, skill=0.7, spread=0.15)
+    return Prior(seconds, skill=0.7 if facts.num_modalities == 1 else 0.75, spread=0.15)
 
 
 CANDIDATE = Candidate("heads_pretrained", PYTORCH, unfit, recipe, prior, all_cores=True)
