@@ -109,7 +109,9 @@ def check_wishes(wishes: Mapping[str, Any]) -> None:
             raise UsageError(f"recipe part {path!r} must be fields like {{kind: trees}}, not {wish!r}")
         if path not in fields:
             what = "no recipe" if kind is None else f"no recipe of {kind}"
-            raise UsageError(f"{what} has a field {path!r}{_meant(path, fields)}; see docs/recipes.md")
+            part, _, name = path.partition(".")
+            near = _meant(name, [f.partition(".")[2] for f in fields if f.startswith(f"{part}.")])
+            raise UsageError(f"{what} has a field {path!r}{near}; see docs/recipes.md")
 
 
 def _meant(word: Any, words: Iterable[str]) -> str:
