@@ -42,7 +42,10 @@ MAX_REASON = 72
 
 
 def show(report: Mapping[str, Any], file: IO[str] | None = None, width: int | None = None) -> None:
-    """Prints the summary of report.json's content to `file` (stdout), at most `width` (80) columns wide."""
+    """Prints the summary of report.json's content to `file` (stdout), at most `width` (80) columns wide.
+
+    Only paths and commands that are there to be copied may be longer: a terminal wraps them, and copies them whole.
+    """
     from rich.console import Console
 
     report = _cleaned(report)
@@ -53,12 +56,15 @@ def show(report: Mapping[str, Any], file: IO[str] | None = None, width: int | No
         if part is not None:
             console.print(part)
     blank = tried is None  # a table brings its own blank line
-    for part in (_skipped(report), _data(report), _next(report)):
+    for part in (_skipped(report), _data(report)):
         if part is not None:
             if blank:
                 console.print()
             console.print(part)
             blank = True
+    if blank:
+        console.print()
+    console.print(_next(report), soft_wrap=True)
 
 
 def _cleaned(value: Any) -> Any:
@@ -234,7 +240,7 @@ def _next(report: Mapping[str, Any]) -> RenderableType:
     if report["artifact"] is not None:
         predict = f"thrifty predict {shlex.quote(run)} DATA --out predictions.csv"
         lines = [("predict", predict, "bold"), ("model", f"{run}/artifact", ""), *lines]
-    said = Text(no_wrap=True, overflow="ignore")  # for a line that is wrapped cannot be copied
+    said = Text()
     for number, (what, line, style) in enumerate(lines):
         said.append("\n" if number else "").append(f"{what:<9}", "dim").append(line, style)
     return said
