@@ -84,6 +84,14 @@ def test_seconds_are_those_of_a_slower_machine_and_convolutions_take_longer_stil
     assert list(found.values()) == pytest.approx([1.5] * len(found))
 
 
+def test_without_bfloat16_a_text_encoder_takes_longer_to_train() -> None:
+    made = plan.make(TEXTS, {}, ())
+    slow = dataclasses.replace(TEXTS, transformer_slowness=2.0)
+    usual, found = ({arm.name: arm.seconds for arm in plan.arms(made, facts)} for facts in (TEXTS, slow))
+    assert usual["text_finetune"] < found.pop("text_finetune") < 2.0 * usual.pop("text_finetune")
+    assert found == usual
+
+
 def test_arms_share_the_frozen_features_that_their_seconds_hold() -> None:
     arms = {arm.name: arm for arm in plan.arms(plan.make(TEXTS, {}, ()), TEXTS)}
     sharing = {name for name, arm in arms.items() if arm.shared}

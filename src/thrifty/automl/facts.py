@@ -16,7 +16,7 @@ from thrifty.execution.resources import fast_bfloat16, product_speed, usable_cor
 SAMPLE_ROWS = 256
 PRODUCT_SPEED = 1.2e11  # of a core of the machine that the candidates' seconds are of, which has AVX-512 and bfloat16
 MOST_SLOWNESS = 2.0  # what is more may be what else runs at the moment
-WITHOUT_BFLOAT16 = 3.0  # times the seconds that convolutions take to train
+WITHOUT_BFLOAT16 = {"convolutions": 3.0, "transformers": 2.0}  # times the seconds that these take to train
 PACKAGED_MB = {"image": 19.0, "text": 91.0, "speech": 1.4}
 
 
@@ -28,8 +28,8 @@ class Facts:
     audio_seconds: the 95th percentile. text_chars: the mean over rows of all text columns together.
     weights: kinds of pretrained weights that were found, of `image`, `text`, `speech`.
     symmetries: changes of images that were seen to keep labels, as a recipe names them.
-    slowness: what the seconds of a prior are multiplied by for this machine, 1 to 2; convolution_slowness: and those of
-    training convolutions once more.
+    slowness: what the seconds of a prior are multiplied by for this machine, 1 to 2; convolution_slowness and
+    transformer_slowness: and those of training these once more.
     backbones: of those that were named and can be trained on, the megabytes (10^6 bytes) of their weights.
     """
 
@@ -51,6 +51,7 @@ class Facts:
     cores: int
     slowness: float = 1.0
     convolution_slowness: float = 1.0
+    transformer_slowness: float = 1.0
     backbones: Mapping[str, float] = field(default_factory=dict)
     symmetries: str = ""
 
@@ -93,7 +94,8 @@ def gather(
         weights=weights,
         cores=usable_cores(),
         slowness=min(MOST_SLOWNESS, max(1.0, PRODUCT_SPEED / product_speed())),
-        convolution_slowness=1.0 if fast_bfloat16() else WITHOUT_BFLOAT16,
+        convolution_slowness=1.0 if fast_bfloat16() else WITHOUT_BFLOAT16["convolutions"],
+        transformer_slowness=1.0 if fast_bfloat16() else WITHOUT_BFLOAT16["transformers"],
         backbones=backbones or {},
     )
 

@@ -48,6 +48,16 @@ def test_the_written_network_gives_the_same_scores_however_rows_are_padded(weigh
         assert torch.allclose(network(**padded), network(**batch()), atol=1e-5)
 
 
+def test_nothing_is_dropped_between_the_layers_of_the_encoder(weights: Weights) -> None:
+    network = BertNetwork(weights, 3, num_trained=2, dropout=0.5)
+    torch.nn.init.normal_(network.head.weight)
+    with torch.inference_mode():
+        features = [network.train(mode).body(**batch()) for mode in (True, False)]
+        scores = [network.train(mode)(**batch()) for mode in (True, False)]
+    assert torch.equal(*features)
+    assert not torch.equal(*scores)
+
+
 def test_only_the_upper_layers_are_trained_each_lower_one_more_slowly(weights: Weights) -> None:
     network = BertNetwork(weights, 2, num_trained=2, dropout=0.1)
     groups = network.parameter_groups(0.1)

@@ -7,6 +7,7 @@ from thrifty.recipe import Preparation, Recipe, TextFinetune, Training
 
 MIN_ROWS = 100
 CHARS_PER_TOKEN = 4.5
+SPEED = 2e11  # products a second on a core
 PRODUCTS = 6.4e7  # of one token through all layers, forward and back, for MiniLM's 10.6 million weights
 
 
@@ -30,9 +31,9 @@ def recipe(facts: Facts) -> Recipe:
 
 def prior(facts: Facts) -> Prior:
     tokens = min(TextFinetune().max_tokens, facts.text_chars / CHARS_PER_TOKEN + 2)
-    epoch = facts.num_rows * facts.num_fits * tokens * PRODUCTS * facts.dearness("text") / (5e10 * facts.cores)
+    epoch = facts.num_rows * facts.num_fits * tokens * PRODUCTS * facts.dearness("text") / (SPEED * facts.cores)
     alone = facts.num_modalities == 1
-    return Prior(6 + 2.5 * epoch, skill=0.8 if alone else 0.4, spread=0.12, elastic=True)
+    return Prior(6 + 2.5 * epoch * facts.transformer_slowness, skill=0.8 if alone else 0.4, spread=0.12, elastic=True)
 
 
 DOMAINS: dict[str, Domain] = {

@@ -26,10 +26,11 @@ def fit_seconds(facts: Facts, blocks: tuple[str, ...]) -> float:
 
 def prior(facts: Facts) -> Prior:
     blocks = simple_blocks(facts)
-    tabular = facts.num_modalities == 1 and not (facts.num_texts or facts.num_images or facts.num_audios)
+    alone = facts.num_modalities == 1
+    tabular = alone and not (facts.num_texts or facts.num_images or facts.num_audios)
     fit = fit_seconds(facts, blocks)
     seconds = 0.5 + feature_seconds(facts, blocks) + fit
-    skill = 0.75 if tabular else 0.55
+    skill = 0.75 if tabular else 0.45 if alone and facts.num_texts else 0.55
     return Prior(seconds, skill=skill, spread=0.15, least_seconds=shortened(seconds, fit))
 
 
