@@ -3,7 +3,9 @@
 import dataclasses
 import inspect
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from thrifty import recipe
 from thrifty.automl.candidates import candidate
@@ -25,9 +27,10 @@ model:
   l2: {low: 0.1, high: 10, log: true}  # narrowed to a range
 ```
 
-`thrifty train` makes one recipe: what is left open takes its default. `thrifty run` searches what is left open over the
-domains below. A trial's `trials/ID/recipe.json` is a recipe file too; its seed is not taken. A column's meaning is set
-by `--set schema.COLUMN=MEANING` (number, category, timestamp, text, image, audio, ignored).
+`thrifty train` makes one recipe: what is left open is as the candidate begins with it, which may be by the data and not
+the default. `thrifty run` begins there too, and searches what is left open over the domains below. A trial's
+`trials/ID/recipe.json` is a recipe file too; its seed is not taken. A column's meaning is set by
+`--set schema.COLUMN=MEANING` (number, category, timestamp, text, image, audio, ignored).
 
 ## Pretrained networks
 
@@ -64,7 +67,8 @@ def domain_text(domain: object) -> str:
     return f"{domain.low:g} to {domain.high:g}{scale}"  # type: ignore[attr-defined]
 
 
-def section(name: str, cls: type, title: str) -> str:
+def section(name: str, cls: type, title: str, domains: Mapping[str, object] = MappingProxyType({})) -> str:
+    """domains: by path, what is searched over where that is not what the fields say; of other parts too."""
     doc = inspect.cleandoc(cls.__doc__ or "")
     first, _, rest = doc.partition("\n\n")
     lines = [f"## {title}", "", " ".join(first.split()), ""]
@@ -74,7 +78,10 @@ def section(name: str, cls: type, title: str) -> str:
         lines += ["| field | default | searched over |", "|---|---|---|"]
         for f in fields:
             default = "none" if f.default is None else "from the data" if f.default == () else f"{f.default}"
-            lines.append(f"| `{name}.{f.name}` | {default} | {domain_text(f.metadata.get('domain'))} |")
+            domain = domains.get(f"{name}.{f.name}", f.metadata.get("domain"))
+            lines.append(f"| `{name}.{f.name}` | {default} | {domain_text(domain)} |")
+        others = [path for path in domains if not path.startswith(f"{name}.")]
+        lines += [f"| `{path}` | by the data | {domain_text(domains[path])} |" for path in others]
         lines.append("")
     for names, text in notes:
         lines.append(f"- `{names}`: {' '.join(text.split())}")
@@ -83,7 +90,8 @@ def section(name: str, cls: type, title: str) -> str:
 
 def page() -> str:
     parts = [HEAD, section("preparation", recipe.Preparation, "preparation")]
-    parts += [section("model", cls, f"model, kind `{kind}`") for kind, cls in recipe.MODELS.items()]
+    own = {kind: candidate.load(kind).domains if kind in candidate.NAMES else {} for kind in recipe.MODELS}
+    parts += [section("model", cls, f"model, kind `{kind}`", own[kind]) for kind, cls in recipe.MODELS.items()]
     parts.append(section("training", recipe.Training, "training"))
     table = ["## Candidates", "", "| candidate | what it is |", "|---|---|"]
     for name in candidate.NAMES:

@@ -29,6 +29,7 @@ def test_values_take_the_place_of_the_recipes_own_as_their_fields_types():
         ("model.width", math.nan), ("model.width", math.inf), ("model.width", 1.5), ("model.width", "48"),
         ("model.width", True), ("training.learning_rate", math.inf), ("training.learning_rate", math.nan),
         ("training.seconds", math.nan), ("model.no", 1), ("training.symmetries", 3),
+        ("preparation.image_size", 7), ("preparation.audio_seconds", 61.0),
     ],
 )  # fmt: skip
 def test_a_value_that_a_field_cannot_have_is_an_error_that_names_it(path: str, value: Any):

@@ -23,6 +23,11 @@ def tunable(default: Any, domain: Domain) -> Any:
     return field(default=default, metadata={"domain": domain})
 
 
+def bounded(default: Any, low: float, high: float) -> Any:
+    """A dataclass field with a default, which is not searched and must be within the bounds."""
+    return field(default=default, metadata={"bounds": (low, high)})
+
+
 @dataclass(frozen=True)
 class Preparation:
     """Which features are computed, each only where the schema has columns for it.
@@ -36,8 +41,8 @@ class Preparation:
     """
 
     blocks: tuple[str, ...] = ()
-    image_size: int = 32
-    audio_seconds: float = 1.0
+    image_size: int = bounded(32, 8, 512)
+    audio_seconds: float = bounded(1.0, 0.1, 60)
     text_backbone: str | None = None
     image_backbone: str | None = None
     speech_backbone: str | None = None
@@ -126,7 +131,7 @@ class TextNetwork:
     """A small network trained from scratch on the tokens of a tokenizer trained on the same texts.
 
     num_layers: that each see a token's neighbours; without any the order of the tokens does not count.
-    num_tokens: of the tokenizer at most, 257 or more. max_tokens: of a row that are read, 8 or more.
+    num_tokens: of the tokenizer at most, 257 or more. max_tokens: of a row that are read, 8 to 8192.
     """
 
     kind: ClassVar[str] = "text_network"
@@ -134,7 +139,7 @@ class TextNetwork:
     num_layers: int = tunable(0, Int(0, 2))
     num_tokens: int = tunable(8000, Int(1000, 32_000, log=True))
     dropout: float = tunable(0.5, Float(0.0, 0.7))
-    max_tokens: int = 256
+    max_tokens: int = bounded(256, 8, 8192)
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ class TextFinetune:
     tuned: str = "last"
     num_trained: int = tunable(6, Int(1, 12))
     dropout: float = tunable(0.1, Float(0.0, 0.5))
-    max_tokens: int = 128
+    max_tokens: int = bounded(128, 8, 512)
 
 
 @dataclass(frozen=True)
@@ -213,7 +218,7 @@ class FusionNetwork:
     convolutions: int = tunable(0, Choice(0, 16, 32))
     dropout: float = tunable(0.3, Float(0.0, 0.6))
     modality_dropout: float = tunable(0.1, Float(0.0, 0.3))
-    image_size: int = 32
+    image_size: int = bounded(32, 8, 128)
 
 
 Model = (
@@ -235,9 +240,10 @@ Model = (
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained: AdamW, warm-up then cosine.
+    """How a network is trained: warm-up then cosine, by AdamW, the kernels of convolutions by Muon.
 
     epochs: passes over the training rows at most; early stopping may end sooner.
+    learning_rate, weight_decay: AdamW's; Muon takes 12 times the rate and a fifth of the decay.
     seconds: wall clock at most, None for no bound; the schedule is fitted to it.
     augmentation: strength of random changes to the inputs, 0 (none) to 1.
     mixing: share of the batches in which a patch of another image is put into each, 0 to 1; for networks of images.
@@ -304,6 +310,11 @@ def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:
     for name in values:
         if name not in names:
             raise UsageError(f"{where} has no field {name!r}; its fields are {', '.join(names) or 'none'}")
+    for f in dataclasses.fields(cls):
+        low, high = f.metadata.get("bounds", (-math.inf, math.inf))
+        value = values.get(f.name)
+        if isinstance(value, (int, float)) and not low <= value <= high:
+            raise UsageError(f"{where}.{f.name} is {value!r}; it must be {low:g} to {high:g}")
     return cls(**{name: _typed(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
 

@@ -45,6 +45,20 @@ def test_mixing_needs_images() -> None:
         plan.make(numbers, {"training.mixing": 0.5}, ())
 
 
+def test_flips_need_images() -> None:
+    numbers = dataclasses.replace(IMAGES, num_images=0, num_numbers=4, symmetries="")
+    with pytest.raises(UsageError, match=r"training\.symmetries"):
+        plan.make(numbers, {"training.symmetries": "left-right"}, ())
+
+
+def test_labels_that_are_numbers_are_not_smoothed() -> None:
+    spaces = [
+        plan.make(dataclasses.replace(IMAGES, task=task), {}, ()).planned["image_network"].space
+        for task in (Task.MULTICLASS, Task.REGRESSION)
+    ]
+    assert ["training.label_smoothing" in space for space in spaces] == [True, False]
+
+
 MIXTURE = dataclasses.replace(IMAGES, num_numbers=4)
 
 

@@ -43,6 +43,15 @@ def test_the_report_and_events_are_written(run):
     assert [e["seq"] for e in events] == sorted({e["seq"] for e in events})
 
 
+def test_the_reliability_of_test_rows_is_told_before_and_after_calibration(tmp_path):
+    rows = [{**row, "size": row["size"] + random.Random(i).gauss(0, 0.8)} for i, row in enumerate(ROWS * 3)]
+    run = thrifty.train(rows, "label", recipe={"model": {"kind": "linear"}}, out=tmp_path / "out", cache=False)
+    assert run.report["closer"]["part"] == "test"
+    before, after = (run.report["closer"]["reliability"][when] for when in ("before", "after"))
+    assert sum(b["rows"] for b in before) == sum(b["rows"] for b in after)
+    assert before != after
+
+
 def test_a_finished_run_resumes_to_itself(run):
     again = thrifty.resume(run.path)
     assert again.exit_code == 0

@@ -66,6 +66,19 @@ def test_members_that_share_encoders_are_averaged_by_their_weights(run: Path) ->
     assert [row["prediction"] for row in found] == [CLASSES[k] for k in expected.argmax(axis=1)]
 
 
+def test_values_before_calibration_have_no_temperature(run: Path) -> None:
+    from thrifty.runtime.graph import Graph
+
+    rows = columns_of(text_rows(20, seed=7))
+    parts = [Graph.load(run / name).scores(rows, 20) for name in ("one", "two")]
+    predictor = Predictor.load(run)
+    values, uncalibrated = predictor.calibration(rows, 20)
+    assert np.array_equal(values, predictor.values(rows, 20)[0])
+    expected = 0.75 * probabilities_of("multiclass", parts[0]) + 0.25 * probabilities_of("multiclass", parts[1])
+    assert np.allclose(uncalibrated, expected)
+    assert np.abs(uncalibrated - values).max() > 1e-3
+
+
 def test_a_row_gives_the_same_alone_and_in_a_batch(run: Path) -> None:
     predictor = Predictor.load(run / "artifact")
     rows = text_rows(500, seed=8)

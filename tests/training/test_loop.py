@@ -250,6 +250,22 @@ def test_a_huge_learning_rate_recovers_by_restarting() -> None:
     assert state.learning_rate_factor < 1
 
 
+def test_after_a_restart_patience_counts_from_what_the_new_start_gains() -> None:
+    found = iter([Validated(0.9, 0.1)] + [Validated(0.5, 2.0 - 0.1 * k) for k in range(10)])
+    parts = []
+
+    def once(scores_NK: torch.Tensor, targets_NK: torch.Tensor) -> torch.Tensor:
+        parts.append(0)
+        return cross_entropy(scores_NK, targets_NK) * (math.nan if len(parts) == 8 else 1.0)
+
+    state = start()
+    config = FitConfig(**{**vars(CONFIG), "patience": 2})
+    events = list(fit(state, rows(), config, once, FLOAT, validate=lambda _: next(found)))
+    assert [event.ended for event in events if isinstance(event, Diverged)] == [False]
+    assert events[-1].because == "completed"
+    assert state.best_value == 0.9
+
+
 def test_fewer_rows_than_a_batch_are_one_step() -> None:
     events = list(fit(start(), rows(5), CONFIG, cross_entropy, FLOAT))
     assert events[-1].step == 6

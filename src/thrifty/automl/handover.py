@@ -62,6 +62,7 @@ class Result:
     limits: dict[str, LimitFinding] = field(default_factory=dict)
     test_rows: np.ndarray | None = None
     test_outputs: np.ndarray | None = None
+    test_uncalibrated: np.ndarray | None = None
     honest_outputs: np.ndarray | None = None
     importance: Sequence[ImportanceFinding] = ()
 
@@ -421,14 +422,16 @@ def _score_test(session: Session, result: Result, left: Any) -> None:
     rows = session.dataset.splits.test_rows
     order = np.random.default_rng(session.request.seed).permutation(rows)
     outputs: list[np.ndarray] = []
+    uncalibrated: list[np.ndarray] = []
     done = 0
     longest = 0.0
     while done < len(order) and (done == 0 or left() > 1.2 * longest):
         batch = order[done : done + TEST_BATCH]
         began = time.perf_counter()
-        values, _ = predictor.values(session.dataset.columns(batch), len(batch))
+        values, plain = predictor.calibration(session.dataset.columns(batch), len(batch))
         longest = max(longest, time.perf_counter() - began)
         outputs.append(values)
+        uncalibrated.append(plain)
         done += len(batch)
     if done < len(order):
         session.notes.append(f"the test figures are of {done} of {len(order)} test rows, drawn at random: time ran out")
@@ -436,3 +439,4 @@ def _score_test(session: Session, result: Result, left: Any) -> None:
     sort = np.argsort(kept)
     result.test_rows = kept[sort]
     result.test_outputs = np.concatenate(outputs)[sort]
+    result.test_uncalibrated = np.concatenate(uncalibrated)[sort]

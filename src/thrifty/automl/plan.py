@@ -15,6 +15,7 @@ from thrifty.automl.symmetries import CHANGES
 from thrifty.core.domain import domain_from_json
 from thrifty.core.errors import UsageError
 from thrifty.core.space import Choice, Domain, Float, Int
+from thrifty.data.column import Task
 from thrifty.recipe import (
     MODELS,
     FusionNetwork,
@@ -78,7 +79,7 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str], singl
         if reason is not None:
             skipped[name] = reason
             continue
-        recipe, space, applied = _apply(candidate.recipe(facts), candidate.domains, wishes)
+        recipe, space, applied = _apply(candidate.recipe(facts), candidate.domains, wishes, facts.task)
         if kind is not None and recipe.model.kind != kind and name != "baseline":
             skipped[name] = f"the recipe asks for {kind}"
             continue
@@ -130,7 +131,7 @@ def takes_symmetries(planned: Planned) -> bool:
 
 
 def _apply(
-    recipe: Recipe, domains: Mapping[str, Domain], wishes: Mapping[str, Any]
+    recipe: Recipe, domains: Mapping[str, Domain], wishes: Mapping[str, Any], task: Task
 ) -> tuple[Recipe, dict[str, Domain], set[str]]:
     """The recipe and space with the wishes that concern it, and which those are."""
     plain = to_json(recipe)
@@ -139,6 +140,8 @@ def _apply(
         space = {path: domain for path, domain in space.items() if path not in TEXT_FIELDS}
     if recipe.model.kind not in IMAGE_NETWORKS:
         space.pop("training.mixing", None)
+    if task == Task.REGRESSION:
+        space.pop("training.label_smoothing", None)
     applied: set[str] = set()
     for path, wish in wishes.items():
         part, _, name = path.partition(".")
@@ -148,6 +151,8 @@ def _apply(
             continue
         if path == "training.symmetries":
             _check_symmetries(wish)
+            if wish and recipe.model.kind not in (*IMAGE_NETWORKS, FusionNetwork.kind):
+                continue
         applied.add(path)
         if isinstance(wish, (Float, Int, Choice)):
             space[path] = wish

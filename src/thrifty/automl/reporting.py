@@ -209,6 +209,7 @@ def _test(session: Session, result: Result) -> Part | None:
         outputs=outputs[:, 0] if session.task == "regression" else outputs,
         weights=session.dataset.weights(rows),
         groups=session.dataset.groups(rows),
+        uncalibrated=None if session.task == "regression" else result.test_uncalibrated,
         slicings=_slicings(session, rows),
     )
 
@@ -251,7 +252,7 @@ def _times(session: Session) -> dict[int, tuple[float, float]]:
 def _trial(trial: Trial, times: Mapping[int, tuple[float, float]]) -> TrialFinding:
     began, ended = times.get(trial.id, (0.0, 0.0))
     status = {State.DONE: "done", State.FAILED: "failed"}.get(trial.state, "stopped")
-    curve = [v for v in trial.values[:-1] if v is not None]
+    curve = [] if None in trial.values else [v for v in trial.values[:-1] if v is not None]  # of every epoch, or none
     value = value_of(trial) if trial.state is State.DONE else None
     return TrialFinding(
         trial.id, status, value, began, ended, trial.cost_seconds, trial.config, curve,

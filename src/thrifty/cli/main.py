@@ -38,7 +38,7 @@ Target = Annotated[str | None, typer.Option(help="The column to predict; not nee
 Test = Annotated[str | None, typer.Option(help="Data for the final figures only.")]
 Validation = Annotated[str | None, typer.Option(help="Data that choices are made on.")]
 Minutes = Annotated[float, typer.Option(help="Wall clock of the whole command.")]
-Metric = Annotated[str | None, typer.Option(help="The metric to maximise; by default chosen from the target.")]
+Metric = Annotated[str | None, typer.Option(help="The metric to go by; by default chosen from the target.")]
 Out = Annotated[Path | None, typer.Option(help="The run directory; by default runs/NAME-N.")]
 MaxLatency = Annotated[float | None, typer.Option(help="Milliseconds for one raw row, decoding included.")]
 MaxSize = Annotated[float | None, typer.Option(help="Size of the artifact folder in 10^6 bytes.")]

@@ -197,6 +197,13 @@ class Predictor:
         arrays, problems = self._graph.run(columns, num_rows, watch)
         return self._mixed(arrays), problems
 
+    def calibration(self, columns: Mapping[str, Sequence[Any]], num_rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """`values`, and what they would be with every temperature at 1."""
+        arrays, _ = self._graph.run(columns, num_rows)
+        members = [{**member, "temperature": 1.0} for member in self._members]
+        parts = [arrays[member["output"]] for member in members]
+        return self._mixed(arrays), mixed(self.task, parts, members)
+
     def shuffler(
         self, columns: Mapping[str, Sequence[Any]], num_rows: int
     ) -> Callable[[Sequence[str], np.ndarray], np.ndarray]:

@@ -143,7 +143,7 @@ class State:
             optimizer.state.clear()
         self.step = self.epoch = self.step_in_epoch = self.high_steps = self.gained_epoch = 0
         self.progress, self.loss_sum = 0.0, 0.0
-        self.usual_loss, self.lowest_loss = math.nan, math.inf
+        self.usual_loss, self.lowest_loss, self.lowest_validation = math.nan, math.inf, math.inf
         self.restarted_at = self.seconds
         self.num_restarts += 1
         self.learning_rate_factor *= factor

@@ -87,6 +87,19 @@ def test_the_graph_gives_what_the_encoder_gives_alone_and_padded_in_a_batch(tmp_
     assert np.abs(alone - got[1]).max() < 1e-5
 
 
+def test_weights_are_found_under_the_names_of_the_first_files(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    weights = make(tmp_path)
+    make(tmp_path / "first")
+    older = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    renamed = {f"bert.{name}": value for name, value in weights.items()}
+    for now, then in older.items():
+        renamed = {name.replace(now, then): value for name, value in renamed.items()}
+    save_file(renamed, tmp_path / "first" / "model.safetensors")
+    written = [bert.write(folder, folder / "bert.onnx").read_bytes() for folder in (tmp_path, tmp_path / "first")]
+    assert written[0] == written[1]
+
+
 def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
     make(tmp_path, model_type="roberta")
     with pytest.raises(DataError, match="roberta"):

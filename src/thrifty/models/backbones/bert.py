@@ -29,7 +29,7 @@ def write(folder: Path, path: Path) -> Path:
     from safetensors.numpy import load_file
 
     config = read_config(folder)
-    weights = {name.removeprefix("bert."): value for name, value in load_file(folder / "model.safetensors").items()}
+    weights = {_named(name): value for name, value in load_file(folder / "model.safetensors").items()}
     graph = OnnxGraph("bert")
     x_NLD, mask = _encoded(graph, weights, config)
     total_ND = _sum_of_seen(graph, x_NLD, mask)
@@ -37,6 +37,12 @@ def write(folder: Path, path: Path) -> Path:
     features_ND = graph.node("Div", total_ND, graph.node("Max", length, graph.constant(1e-9)))
     graph.output(features_ND, "features", np.float32, ("N", config["hidden_size"]))
     return graph.save(path)
+
+
+def _named(name: str) -> str:
+    """A weight's name without the prefix of a whole model, and as norms are called since the first files of BERT."""
+    name = name.removeprefix("bert.")
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
