@@ -106,7 +106,10 @@ def run(
 
 
 def train(data: Any, target: str | None = None, *, recipe: Any = None, **options: Any) -> Run:
-    """Trains one recipe: what `recipe` and `settings` leave open takes its default. Options as for `run`."""
+    """Trains one recipe; what `recipe` and `settings` leave open is as the candidate begins with it.
+
+    Options as for `run`.
+    """
     return run(data, target, recipe=recipe, **options, command="train")
 
 

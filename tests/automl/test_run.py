@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score
 
 import thrifty
 from thrifty.automl import run as automl
+from thrifty.core.errors import UsageError
 from thrifty.core.run_directory import RunDirectory
 
 ROWS = [
@@ -45,7 +46,7 @@ def test_the_report_and_events_are_written(run):
 
 def test_the_reliability_of_test_rows_is_told_before_and_after_calibration(tmp_path):
     rows = [{**row, "size": row["size"] + random.Random(i).gauss(0, 0.8)} for i, row in enumerate(ROWS * 3)]
-    run = thrifty.train(rows, "label", recipe={"model": {"kind": "linear"}}, out=tmp_path / "out", cache=False)
+    run = thrifty.train(rows, "label", recipe={"model": {"kind": "heads"}}, out=tmp_path / "out", cache=False)
     assert run.report["closer"]["part"] == "test"
     before, after = (run.report["closer"]["reliability"][when] for when in ("before", "after"))
     assert sum(b["rows"] for b in before) == sum(b["rows"] for b in after)
@@ -195,6 +196,28 @@ def test_average_precision_looks_for_the_class_that_was_rarer_when_trained(tmp_p
     size = sum(file.stat().st_size for file in (run.path / "artifact").iterdir())
     assert run.exit_code == 3
     assert run.report["limits"]["max_size_mb"] == {"limit": 0.001, "measured": size / 1e6, "kept": False}
+
+
+@pytest.mark.parametrize("asked", [None, "roc_auc"])
+def test_a_metric_of_two_classes_is_not_taken_where_validation_has_one(tmp_path, asked):
+    rows = [{"n": i % 7 + i / 500, "label": "yes" if i % 9 == 0 else "no"} for i in range(200)]
+    held = [row for row in rows[100:] if row["label"] == "no"]
+    given = {"target": "label", "validation": held, "metric": asked, "out": tmp_path / "out", "cache": False}
+    if asked:
+        with pytest.raises(UsageError, match=r"roc_auc is undefined on the validation rows.*all of the class 'no'"):
+            thrifty.train(rows[:100], recipe={"model": {"kind": "linear"}}, **given)
+        return
+    run = thrifty.train(rows[:100], recipe={"model": {"kind": "linear"}}, **given)
+    assert run.report["metric"] == "log_loss"
+    assert "average_precision is undefined" in run.report["metric_reason"]
+
+
+@pytest.mark.parametrize("kind", ["linear", "trees", "kernel", "heads"])
+def test_labels_may_be_huge_numbers_and_those_of_rows_that_weigh_nothing_anything(tmp_path, kind):
+    rows = [{"x": i % 23, "w": float(i % 5 > 0), "label": 1e20 * (i % 23 + 1) if i % 5 else 1e36} for i in range(230)]
+    recipe = {"model": {"kind": kind}}
+    run = thrifty.train(rows, "label", weight="w", recipe=recipe, out=tmp_path / "out", cache=False)
+    assert run.report["validation"]["r2"]["value"] > 0.8
 
 
 @pytest.mark.slow

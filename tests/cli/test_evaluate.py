@@ -124,6 +124,14 @@ def test_figures_of_rows_that_were_learnt_from_come_with_a_warning(
     assert capsys.readouterr().err == f"thrifty: {LEARNT}\n"
 
 
+def test_rows_that_were_validated_on_were_learnt_from_too(run: Path, tmp_path: Path) -> None:
+    path = table(tmp_path / "held.csv", GOOD)
+    request = Request(str(tmp_path / "rows.csv"), validation=str(path))
+    write_json(run / "request.json", {"format": 1, **request.to_json()})
+    with pytest.warns(UserWarning, match=LEARNT):
+        evaluate(run, path)
+
+
 def test_other_rows_and_an_artifact_alone_come_without_a_warning(run: Path, tmp_path: Path) -> None:
     learnt, other = (table(tmp_path / name, GOOD) for name in ("rows.csv", "other.csv"))
     (run / "artifact").rename(tmp_path / "alone")

@@ -259,6 +259,14 @@ def test_a_meaning_that_bytes_cannot_have_is_an_error(
         go(data, overrides={"raw": meaning})
 
 
+def test_a_part_that_weighs_nothing_is_refused(go: Callable[..., Prepared]):
+    data = [
+        {"a": i, "when": f"2024-01-{1 + i % 28:02d}", "w": float(i % 28 < 10), "y": "uv"[i % 2]} for i in range(2800)
+    ]
+    with pytest.raises(DataError, match=r"rows to validate on weigh 0 in the column 'w'"):
+        go(data, "y", time="when", weight="w")
+
+
 def test_weights_that_are_none_are_bad_rows(go: Callable[..., Prepared], rows: Rows):
     data = [{**row, "w": -1 if i == 3 else 2} for i, row in enumerate(rows(60))]
     assert [bad.row for bad in go(data, weight="w").findings.bad_rows] == [4]

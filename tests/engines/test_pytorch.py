@@ -12,10 +12,11 @@ import pytest
 import soundfile
 from PIL import Image
 
+from thrifty.core.errors import ExternalError
 from thrifty.core.files import read_json
 from thrifty.data.dataset import Dataset
 from thrifty.data.prepare import Options, prepare
-from thrifty.engines import networks, pace, pytorch
+from thrifty.engines import classical, heads, networks, pace, pytorch
 from thrifty.engines.pytorch import fit
 from thrifty.engines.trial import parity_rows
 from thrifty.recipe import (
@@ -23,11 +24,13 @@ from thrifty.recipe import (
     FusionNetwork,
     Heads,
     ImageNetwork,
+    Linear,
     Model,
     Preparation,
     Recipe,
     TableNetwork,
     Training,
+    Trees,
     to_json,
 )
 from thrifty.runtime.graph import Graph
@@ -36,12 +39,14 @@ from thrifty.testing.executors import RecordingChannel
 TRAINING = Training(epochs=6, batch_size=16, learning_rate=1e-2, augmentation=0.2)
 
 
-def job(folder: Path, recipe: Recipe, channel: RecordingChannel | None = None, **arguments: Any) -> dict[str, Any]:
+def job(
+    folder: Path, recipe: Recipe, channel: RecordingChannel | None = None, run: Any = fit, **arguments: Any
+) -> dict[str, Any]:
     """Runs the engine on the data set in folder/data, in folder/trial."""
     (folder / "trial").mkdir(exist_ok=True)
     plain = {"data": str(folder / "data"), "folder": str(folder / "trial"), "cache": str(folder / "cache")}
     given = {**plain, "recipe": to_json(recipe), "rows": "train", "metric": "accuracy", **arguments}
-    return fit(given, channel or RecordingChannel())
+    return run(given, channel or RecordingChannel())
 
 
 def scores_of(folder: Path, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
@@ -77,6 +82,7 @@ def numbers(folder: Path, target: str, num_rows: int = 120, **options: Any) -> D
 
 IMAGES = Recipe(Preparation(image_size=16), ImageNetwork(width=4), TRAINING)
 NUMBERS = Recipe(Preparation(("numbers", "categories")), Heads(num_heads=6, hidden=16), TRAINING)
+LINEAR, TREES = (Recipe(NUMBERS.preparation, model) for model in (Linear(), Trees()))
 
 
 def test_an_image_network_leaves_all_files_and_its_model_gives_its_validation_scores(tmp_path: Path) -> None:
@@ -150,6 +156,51 @@ def test_seconds_are_kept_and_a_stop_is_answered_with_what_there_is(tmp_path: Pa
     with_validation(tmp_path)
     result = job(tmp_path, dataclasses.replace(IMAGES, training=endless), RecordingChannel(stop_after=2))
     assert result["notes"]["stopped_because"] == ["asked"]
+    assert result["value"] is not None
+
+
+class StopsAtTheEnd(RecordingChannel):
+    """Asks to stop once all folds are done."""
+
+    def should_stop(self) -> bool:
+        return len(self.reports) >= 5
+
+
+@pytest.mark.parametrize("recipe", [IMAGES, NUMBERS, LINEAR, TREES])
+def test_a_model_that_was_cut_short_after_its_folds_is_not_given_out_as_what_they_judged(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images(tmp_path, 40) if recipe is IMAGES else numbers(tmp_path, "binary")
+    monkeypatch.setattr(heads, "_refit", stopped(heads._refit))
+    monkeypatch.setattr(classical, "_refit", stopped(classical._refit))
+    run = classical.fit if recipe in (LINEAR, TREES) else fit
+    with pytest.raises(ExternalError, match="cut short"):
+        job(tmp_path, recipe, StopsAtTheEnd(), run=run)
+    assert not (tmp_path / "trial" / "model").exists()
+
+
+def stopped(refit: Any) -> Any:
+    """The last fit with a channel that asks to stop."""
+
+    def fitted(trial: Any, *more: Any, **named: Any) -> Any:
+        trial.channel.reports += [{}] * 5
+        return refit(trial, *more, **named)
+
+    return fitted
+
+
+def test_a_fold_that_lacks_a_class_does_not_hide_what_the_others_are_worth(tmp_path: Path) -> None:
+    dataset = numbers(tmp_path, "binary", 60, folds=5)
+    y, channel = dataset.targets(), RecordingChannel()
+    for fold, (_, rows) in enumerate(dataset.splits.rounds()):
+        if fold in (0, 3):
+            y[rows] = 0
+    np.save(tmp_path / "data" / "target.npy", y)
+    result = job(
+        tmp_path, dataclasses.replace(NUMBERS, model=TableNetwork(width=8, num_members=2)), channel, metric="roc_auc"
+    )
+    assert all(message["value"] is not None for message in channel.reports)
+    assert [message["epoch"] for message in channel.reports] == [2, 3, 4, 5]
     assert result["value"] is not None
 
 

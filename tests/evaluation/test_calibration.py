@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from thrifty.core.errors import StoreError
+from thrifty.evaluation import calibration
 from thrifty.evaluation.calibration import _each, _label_thresholds, temperature, tune_decision
 from thrifty.evaluation.decisions import Decision, decide, probabilities_of
 from thrifty.evaluation.metrics import score, score_codes
@@ -28,6 +29,26 @@ def test_a_temperature_undoes_logits_that_are_too_sharp_or_too_flat(factor):
     sure = np.where(np.random.default_rng(0).random(labels.shape) < 0.8, labels, 1 - labels) * 2 - 1
     right = sure * np.log(4)  # 80 % of the signs are right
     assert temperature("multilabel", labels, right * factor) == pytest.approx(factor, rel=0.1)
+
+
+def test_rows_that_weigh_nothing_have_no_say_in_a_temperature():
+    rng = np.random.default_rng(0)
+    y, weights = rng.integers(0, 2, 200), np.zeros(200)
+    scores = np.eye(2)[y] * 3.0 + rng.normal(0, 2, (200, 2))
+    assert temperature("binary", y, scores, weights) == 1.0
+    weights[7] = 1.0
+    assert temperature("binary", y, scores, weights) == 1.0
+    weights[:100] = 1.0
+    assert temperature("binary", y, scores, weights) != 1.0
+
+
+def test_class_by_class_is_not_tried_of_so_many_classes_that_it_takes_long(monkeypatch):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 400)
+    p_NK = np.full((400, 4), 0.25)
+    monkeypatch.setattr(calibration, "_by_class", lambda *given: pytest.fail("it was tried"))
+    monkeypatch.setattr(calibration, "MOST_WORK", 400 * 4**2 - 1)
+    tune_decision("f1_macro", "multiclass", y, p_NK)
 
 
 def test_a_temperature_stays_one_where_it_does_not_help():

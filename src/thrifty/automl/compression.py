@@ -12,7 +12,7 @@ import numpy as np
 
 from thrifty.automl.session import Session
 from thrifty.core.seeds import generator
-from thrifty.evaluation.decisions import Decision
+from thrifty.evaluation.decisions import Decision, logits_of, probabilities_of
 from thrifty.evaluation.metrics import METRICS, score
 from thrifty.exporting import measure
 from thrifty.exporting.artifact import replacing_folder
@@ -41,11 +41,12 @@ class Int8:
 
 
 def try_int8(
-    session: Session, decision: Decision | None, row_seconds: float, left: Callable[[], float]
+    session: Session, held_out_VK: np.ndarray, decision: Decision | None, row_seconds: float, left: Callable[[], float]
 ) -> dict[str, Any] | None:
     """Quantizes the artifact and swaps it in when it pays; None when there is no time for it.
 
-    row_seconds: what a raw row costs. left: seconds that this may take.
+    held_out_VK: outputs of the validation rows by models that did not see them. row_seconds: what a raw row costs.
+    left: seconds that this may take.
     """
     from thrifty.exporting.quantize import quantize
 
@@ -56,12 +57,14 @@ def try_int8(
         return None
     folder = session.directory.artifact
     target = session.directory.path / "artifact-int8"
-    learned = _sample(session, splits.development_rows, CALIBRATION_ROWS)
+    others = np.setdiff1d(splits.development_rows, rows)
+    learned = _sample(session, others if len(others) >= CALIBRATION_ROWS else splits.development_rows, CALIBRATION_ROWS)
     made, why = quantize(folder, target, session.dataset.columns(learned), len(learned), threads=session.facts.cores)
     if made is None:
         return Int8(False, why).to_json()
     try:
-        found = _judged(session, decision, folder, target, rows)
+        held_out = held_out_VK[np.searchsorted(splits.validation_rows, rows)]
+        found = _judged(session, held_out, decision, folder, target, rows)
         if found.kept:
             with replacing_folder(folder) as aside:
                 shutil.copytree(target, aside, dirs_exist_ok=True)
@@ -75,9 +78,17 @@ def _sample(session: Session, rows: np.ndarray, most: int) -> np.ndarray:
     return np.sort(chosen)
 
 
-def _judged(session: Session, decision: Decision | None, before: Path, after: Path, rows: np.ndarray) -> Int8:
-    """Compares the int8 folder with the float one on the same rows."""
-    plain, small = (_value(session, decision, folder, rows) for folder in (before, after))
+def _judged(
+    session: Session, held_out_NK: np.ndarray, decision: Decision | None, before: Path, after: Path, rows: np.ndarray
+) -> Int8:
+    """Compares the int8 folder with the float one on the same rows.
+
+    The float one may have learned from them, and be so sure of them that nothing moves its answers. So what int8
+    changes is put on outputs of models that had not seen the rows.
+    """
+    plain_NK, small_NK = (_outputs(session, folder, rows) for folder in (before, after))
+    moved_NK = moved(session.task, held_out_NK, plain_NK, small_NK)
+    plain, small = (_value(session, decision, outputs, rows) for outputs in (held_out_NK, moved_NK))
     sign = METRICS[session.metric].sign
     scale = 100.0 / max(abs(plain), 1e-12) if session.metric in ("rmse", "mae") else 100.0
     loss = scale * sign * (plain - small)
@@ -100,10 +111,20 @@ def _judged(session: Session, decision: Decision | None, before: Path, after: Pa
     return Int8(False, reason, float(loss) if np.isfinite(loss) else None, len(rows), sizes[1], times[1])
 
 
-def _value(session: Session, decision: Decision | None, folder: Path, rows: np.ndarray) -> float:
+def moved(task: str, held_out_NK: np.ndarray, plain_NK: np.ndarray, small_NK: np.ndarray) -> np.ndarray:
+    """Outputs changed as from `plain_NK` to `small_NK`: values by the difference, probabilities by that of logits."""
+    if task == "regression":
+        return held_out_NK + (small_NK - plain_NK)
+    held_out, plain, small = (logits_of(task, p) for p in (held_out_NK, plain_NK, small_NK))
+    return probabilities_of(task, held_out + (small - plain))
+
+
+def _outputs(session: Session, folder: Path, rows: np.ndarray) -> np.ndarray:
     predictor = Predictor.load(folder, workers=session.facts.cores)
     outputs, _ = predictor.values(session.dataset.columns(rows), len(rows))
+    return outputs[:, 0] if session.task == "regression" else outputs
+
+
+def _value(session: Session, decision: Decision | None, outputs_NK: np.ndarray, rows: np.ndarray) -> float:
     y, weights = session.dataset.targets(rows), session.dataset.weights(rows)
-    if session.task == "regression":
-        outputs = outputs[:, 0]
-    return score(session.metric, session.task, y, outputs, decision, weights, session.positive)
+    return score(session.metric, session.task, y, outputs_NK, decision, weights, session.positive)

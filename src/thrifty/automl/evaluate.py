@@ -93,10 +93,12 @@ def _learnt_from(path: Path, data: Any, workspace: Path) -> bool:
         _, request = open_run(path)
     except StoreError:
         return False
-    given = isinstance(data, (str, Path)) and request.get("data")
-    if not given or os.path.realpath(request["data"]) != os.path.realpath(Path(data).expanduser()):
+    if not isinstance(data, (str, Path)):
         return False
     source = Path(data).expanduser()
+    learnt = [os.path.realpath(request[name]) for name in ("data", "validation") if request.get(name)]
+    if os.path.realpath(source) not in learnt:
+        return False
     if not source.is_dir() and source.suffix.lower() != ".zip":
         return True
     again = workspace / "again"

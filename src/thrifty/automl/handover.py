@@ -367,7 +367,8 @@ def _compress(session: Session, result: Result, row_seconds: float, left: Callab
     num_test = len(session.dataset.splits.test_rows)
     spare = min(0.15 * (session.clock.budget_seconds or 0.0), row_seconds * num_test) + MEASURE_SECONDS
     decision = None if result.decision is None else result.decision.decision
-    result.int8 = try_int8(session, decision, row_seconds, lambda: left() - spare)
+    held_out = mixed(session, result.choice.members, result.choice.temperature)
+    result.int8 = try_int8(session, held_out, decision, row_seconds, lambda: left() - spare)
     if result.int8 is not None and result.int8["kept"]:
         result.precision = "int8"
         _check(session, result, 0.4 * left(), row_seconds)

@@ -211,13 +211,16 @@ def _warmth(session: Session, mean: np.ndarray, rows: np.ndarray | None) -> floa
 def honest_outputs(session: Session, library: Library, left: Callable[[], float]) -> np.ndarray | None:
     """Outputs of the validation rows, each part of them by what would have been chosen on the other parts.
 
-    So no row has a say in the choice of what predicts it, and the figure is not too good where many trials were
-    compared on few rows. The parts are the folds, or fifths of the rows. None when there is no time for it.
+    So no row has a say in which models predict it and with what weights, and the figure is not too good where many
+    trials were compared on few rows. (Without folds it has one in their number of trees or epochs, and temperatures.)
+    The parts are the folds, or fifths of the rows. None where there is but one, and when there is no time for it.
     """
     scored = [s for s in library.all() if fits_limits(session, [s.scale])]
     if len(scored) < 2:
         return None
     part_V, by_trial = _parts(session), {s.trial: s.predictions for s in scored}
+    if len(np.unique(part_V)) < 2:
+        return None
     outputs = np.empty_like(scored[0].predictions)
     longest = 0.0
     for number in np.unique(part_V):

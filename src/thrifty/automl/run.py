@@ -30,6 +30,7 @@ if os.name == "nt":
 
 PROBE_SHARE = 0.012  # of the budget, for seeing which changes of images keep labels
 MOST_PROBE_SECONDS = 4.0
+OF_TWO_CLASSES = ("average_precision", "roc_auc")  # metrics that rows of one class alone leave undefined
 
 
 @dataclass(frozen=True)
@@ -264,13 +265,26 @@ def _metric(request: Request, dataset: Any, choose_metric: Any, metric_for: Any)
     import numpy as np
 
     task = str(dataset.schema.task)
+    alone = None  # the only class of the validation rows that count
+    if task == "binary":
+        y, weights = (of(dataset.splits.validation_rows) for of in (dataset.targets, dataset.weights))
+        seen = np.unique(y if weights is None else y[weights > 0])
+        alone = dataset.schema.classes[seen[0]] if len(seen) == 1 else None
     if request.metric is not None:
-        return metric_for(request.metric, task).name, "asked for"
+        name = metric_for(request.metric, task).name
+        if name in OF_TWO_CLASSES and alone is not None:
+            raise UsageError(
+                f"--metric {name} is undefined on the validation rows, which are all of the class {alone!r}: name "
+                "another metric, like log_loss, or other rows to validate on (--validation, --folds)"
+            )
+        return name, "asked for"
     counts: list[int] = []
     if dataset.schema.classes:
         y = dataset.targets(dataset.splits.development_rows)
         counts = (y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=len(dataset.schema.classes))).tolist()
     name, reason = choose_metric(task, counts)
+    if name in OF_TWO_CLASSES and alone is not None:
+        return "log_loss", f"all validation rows are of the class {alone!r}, where {name} is undefined"
     return name, reason
 
 

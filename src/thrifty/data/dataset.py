@@ -61,10 +61,10 @@ class Dataset:
         return values if rows is None else values[rows]
 
     def targets(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """int64 [N] class codes, float32 [N] numbers, or float32 [N,K] with multilabel."""
+        """int64 [N] class codes, float64 [N] numbers, or float32 [N,K] with multilabel."""
         values = self.target_values if rows is None else self.target_values[rows]
-        kind = np.int64 if self.schema.task in (Task.BINARY, Task.MULTICLASS) else np.float32
-        return np.asarray(values, dtype=kind)
+        kinds = {Task.MULTILABEL: np.float32, Task.REGRESSION: np.float64}
+        return np.asarray(values, dtype=kinds.get(self.schema.task, np.int64))
 
     def weights(self, rows: np.ndarray | None = None) -> np.ndarray | None:
         """float32 [N] row weights with mean 1 over the development rows; None without a weight column."""

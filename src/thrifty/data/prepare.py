@@ -160,6 +160,7 @@ class _Work:
             name: column_fingerprint(arrow.column(name), meaning in MEDIA) for name, meaning in schema.inputs.items()
         }
         if weights is not None:
+            self._check_weights(weights, splits)
             weights = (weights / max(float(weights[splits.development_rows].mean()), 1e-30)).astype(np.float32)
         kept = Table(arrow, None, table.origins, table.file_column)
         dataset = Dataset(self.folder, kept, schema, splits, labels.values, weights, groups, fingerprints)
@@ -278,6 +279,17 @@ class _Work:
         if not values.any():
             raise DataError(f"the weight column {name!r} holds no positive number")
         return values
+
+    def _check_weights(self, weights: np.ndarray, splits: Splits) -> None:
+        """Raises DataError where nothing that is learned from, or validated on, has a weight."""
+        rounds = splits.rounds()
+        train = rounds[0][0] if len(rounds) == 1 else splits.development_rows
+        for what, rows in (("learn from", train), ("validate on", splits.validation_rows)):
+            if len(rows) and not weights[rows].any():
+                raise DataError(
+                    f"all {len(rows)} rows to {what} weigh 0 in the column {self.options.weight!r}; split otherwise "
+                    "(--folds, --validation, without --time), or weigh them"
+                )
 
     def _set_aside(
         self,

@@ -21,6 +21,7 @@ from thrifty.engines.learners import Fitting, Learned, Learner
 from thrifty.engines.trial import (
     Round,
     Trial,
+    check_whole,
     choose_across,
     finish,
     model_folder,
@@ -98,8 +99,11 @@ def _crossed(trial: Trial, way: Way, rounds: Sequence[Round]) -> dict[str, Any]:
     """Several rounds: the setting that is best in all of them together is fitted on all development rows."""
     by_round: list[dict[str, Learned]] = []
     for number, round_ in enumerate(rounds):
-        seconds = trial.seconds_left() / (len(rounds) - number + FINAL_SHARE)
+        began = trial.clock.elapsed()
         fitted = _features(trial, way, round_.train)
+        num_left = len(rounds) - number
+        features_seconds = num_left * (trial.clock.elapsed() - began)  # of the rounds to come and the final fit
+        seconds = max(0.0, trial.seconds_left() - features_seconds) / (num_left + FINAL_SHARE)
         fitting = _fitting(trial, fitted, round_, seconds, patient=True)
         by_round.append({_key(learned): learned for learned in way.learner(fitting)})
         fitted.remove()
@@ -125,6 +129,7 @@ def _refit(
     compared = parity_rows(trial.dataset.splits)
     fitting = _fitting(trial, fitted, Round(rows, compared), trial.seconds_left(), patient=True, chosen=setting)
     learned = next(iter(way.learner(fitting)))
+    check_whole(scores_VK is not None and way.style is not None and fitting.stop())
     factor = float(chosen.get("factor", 1.0))
     _write(trial, fitted, learned, factor)
     write_parity(trial, learned.scores_VK * np.float32(factor))

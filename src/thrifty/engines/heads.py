@@ -21,8 +21,10 @@ from thrifty.engines import balance, features
 from thrifty.engines.features import Block, Features, Style
 from thrifty.engines.scaling import LARGEST, Scaling, network_targets
 from thrifty.engines.trial import (
+    LEAST_WHOLE,
     Epochs,
     Trial,
+    check_whole,
     epoch_across,
     finish,
     model_folder,
@@ -71,6 +73,7 @@ class _Fitted:
     scaling: Scaling
     best: list[_Best]
     epochs: Epochs
+    because: str
 
 
 def fit(trial: Trial) -> dict[str, Any]:
@@ -100,6 +103,7 @@ def fit(trial: Trial) -> dict[str, Any]:
     final = replace(fitted[0], best=[fitted[0].best[j]])
     if len(rounds) > 1:
         final = _refit(replace(trial, chosen=chosen))
+        check_whole(final.because == "asked" or final.best[0].stop_epoch < LEAST_WHOLE * stop)
     _write(trial, final)
     for one in (*fitted, final):
         one.features.remove()
@@ -159,6 +163,7 @@ def _train(
     shift_K, loss = balance.shift(trial, rows), loss_of(trial.task)
     if shift_K is not None:
         loss = adjusted(loss, torch.from_numpy(shift_K))
+    because = ""
     for event in train(
         state, data, config, _summed(loss, len(heads)), best_precision(),
         augment=noise(training.augmentation) if training.augmentation > 0 else None, validate=follow,
@@ -167,10 +172,13 @@ def _train(
         match event:
             case EpochEnded() if report:
                 trial.report(event.epoch, event.value, loss=event.loss / len(heads))
-            case Finished() if follow is None:
-                state.average.load_state_dict(state.best)
-                best = [_Best(layers=_layers(state.average, j, mean, scale)) for j in range(len(heads))]
-    return _Fitted(found, scaling, best, epochs)
+            case Finished():
+                because = event.because
+                if follow is None:
+                    state.average.load_state_dict(state.best)
+                    layers = [_layers(state.average, j, mean, scale) for j in range(len(heads))]
+                    best = [_Best(layers=some, stop_epoch=event.epochs) for some in layers]
+    return _Fitted(found, scaling, best, epochs, because)
 
 
 def _config(trial: Trial, training: Training, num_rows: int, seconds: float) -> FitConfig:

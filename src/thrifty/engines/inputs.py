@@ -66,6 +66,13 @@ class Inputs:
         """Where the given development rows are in the arrays."""
         return np.searchsorted(self.every, rows)
 
+    def with_usual(self, scores_NK: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The network's scores of the given rows, the usual ones for those that lack its one column."""
+        if self.usual is None:
+            return scores_NK
+        usual, sign_NL, _ = self.usual
+        return usual.apply(scores_NK, np.asarray(sign_NL[self.places(rows)]))
+
     def example_tensors(self) -> dict[str, Tensor]:
         """NUM_EXAMPLES rows of what the exported network takes, repeated where there are fewer."""
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in self.examples.items()}

@@ -181,7 +181,7 @@ class _Rows:
 def _outputs_for(fitting: Fitting, y: np.ndarray, shift: float, scale: float) -> np.ndarray:
     """What a model should put out for targets, [N, K]: -1 and 1 for classes and labels, numbers standardised."""
     if fitting.task == Task.REGRESSION:
-        return ((y - shift) / scale)[:, None]
+        return ((y - shift) / scale).astype(np.float32)[:, None]
     return 2.0 * (y if fitting.task == Task.MULTILABEL else np.eye(fitting.num_outputs)[y]) - 1.0
 
 

@@ -137,8 +137,4 @@ def predict(network: nn.Module, inputs: Inputs, rows: np.ndarray, precision: Pre
 
 def answers(network: nn.Module, inputs: Inputs, rows: np.ndarray, precision: Precision) -> np.ndarray:
     """Scores as the model gives them: the usual ones for rows that lack the one column that the network reads."""
-    scores_NK = predict(network, inputs, rows, precision)
-    if inputs.usual is None:
-        return scores_NK
-    usual, sign_NL, _ = inputs.usual
-    return usual.apply(scores_NK, np.asarray(sign_NL[inputs.places(rows)]))
+    return inputs.with_usual(predict(network, inputs, rows, precision), rows)

@@ -22,9 +22,11 @@ from thrifty.engines.pace import EXPORT_SECONDS, Pace, device_of, end_seconds_of
 from thrifty.engines.scaling import network_targets
 from thrifty.engines.teachers import taught
 from thrifty.engines.trial import (
+    LEAST_WHOLE,
     Epochs,
     Round,
     Trial,
+    check_whole,
     epoch_across,
     finish,
     model_folder,
@@ -92,11 +94,14 @@ def _fit_network(trial: Trial) -> dict[str, Any]:
         trained.append(_train(trial, round_.train, round_, num_fits - number, trained[-1].pace if trained else None))
         if len(rounds) > 1:
             trained[-1].inputs.remove()
-            trial.report(number + 1, float(np.mean([one.value for one in trained])))
+            values = [one.value for one in trained if math.isfinite(one.value)]
+            if values:  # a fold may lack a class, and then has none
+                trial.report(number + 1, float(np.mean(values)))
     if len(rounds) > 1:
         _, stop, whole, scores_VK = epoch_across(trial, rounds, [one.history for one in trained])
         chosen = {"epochs": whole, "stop_epoch": stop}
         final = _train(replace(trial, chosen=chosen), trial.final_rows(), None, 1, trained[-1].pace)
+        check_whole(final.because == "asked" or final.stop_epoch < LEAST_WHOLE * stop)
     else:
         final = trained[0]
         chosen = {"epochs": final.epochs, "stop_epoch": final.stop_epoch}
@@ -145,6 +150,7 @@ def _train(trial: Trial, rows: np.ndarray, round_: Round | None, num_left: int, 
     def validate(network: nn.Module) -> Validated:
         assert round_ is not None
         scores_VK = predict(network, inputs, round_.validation, precision) * scale + mean
+        scores_VK = inputs.with_usual(scores_VK, round_.validation)
         if len(trial.rounds()) > 1:
             stop = state.step / per_epoch
             history.add(scores_VK[:, None], stop, stop / max(state.progress, 1e-3))

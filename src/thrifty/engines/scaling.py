@@ -55,7 +55,9 @@ def network_targets(trial: Trial, rows: np.ndarray, label_smoothing: float) -> t
     """
     y, mean, scale = trial.dataset.targets(rows), 0.0, 1.0
     if trial.task == Task.REGRESSION:
-        mean, scale = float(y.mean()), max(float(y.std()), 1e-9)
+        weights_N = trial.dataset.weights(rows)
+        mean = float(np.average(y, weights=weights_N))
+        scale = max(float(np.sqrt(np.average(np.square(y - mean), weights=weights_N))), 1e-9)
         y = (y - mean) / scale
     targets_NK = dense_targets(trial.task, y, trial.num_outputs, label_smoothing)
     if trial.taught is not None:

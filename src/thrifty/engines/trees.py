@@ -41,7 +41,7 @@ class TreesModel:
 
     def scores_after(self, rounds: Sequence[int], x_ND: np.ndarray) -> list[np.ndarray]:
         """The scores [N, K] after each of the rising numbers of rounds, or after all where fewer were grown."""
-        grown = self.boosters[0].current_iteration()
+        grown = max(booster.current_iteration() for booster in self.boosters)
         raw_NK, done, found = np.zeros((len(x_ND), 1)), 0, []
         for wanted in (min(number, grown) for number in rounds):
             if wanted > done:

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 from thrifty.core.budget import Clock
-from thrifty.core.errors import UsageError
+from thrifty.core.errors import ExternalError, UsageError
 from thrifty.core.files import read_json, replacing, write_json
 from thrifty.data.cache import DEFAULT_MAX_BYTES, Cache
 from thrifty.data.column import Task
@@ -37,6 +37,7 @@ from thrifty.execution.job import Channel
 from thrifty.recipe import Recipe, from_json
 
 PARITY_ROWS = 128
+LEAST_WHOLE = 0.25  # of the epochs that were chosen, without which a network is not what was judged
 MOST_EPOCHS = 16  # of a round of cross-validation whose scores are kept
 
 
@@ -297,6 +298,13 @@ def write_parity(trial: Trial, scores_PK: np.ndarray) -> None:
     """Writes parity.npy: the scores of `parity_rows` by the model that model/ holds, as it was trained."""
     with replacing(trial.folder / "parity.npy") as temporary, temporary.open("wb") as file:
         np.save(file, np.ascontiguousarray(scores_PK, dtype=np.float32), allow_pickle=False)
+
+
+def check_whole(cut_short: bool) -> None:
+    """Raises ExternalError for the fit on all rows after a cross-validation, when it ended before what was chosen: the
+    model would not be the one that the validation figure is of."""
+    if cut_short:
+        raise ExternalError("its fit on all rows was cut short, as the time was over or the run was asked to end")
 
 
 def write_chosen(trial: Trial, chosen: Mapping[str, Any]) -> None:

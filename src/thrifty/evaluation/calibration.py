@@ -20,6 +20,7 @@ from thrifty.evaluation.offsets import PRIOR_ROWS, USUAL_TAU, coordinate_offsets
 MAX_TEMPERATURE_ROWS = 20_000
 MIN_ROWS = 40
 NUM_FOLDS = 3
+MOST_WORK = 3e8  # rows times the square of the classes, above which class by class takes too long: some seconds
 # How many standard errors of the difference a decision must gain, measured on rows it was not fitted to.
 KEEP_FROM = 0.5
 # Cuts of labels so rare that no row is likely to have them.
@@ -39,7 +40,10 @@ def temperature(
     """
     if task == "regression" or len(y) < MIN_ROWS:
         return 1.0
-    order = np.random.default_rng(seed).permutation(len(y))[:MAX_TEMPERATURE_ROWS]
+    order = np.random.default_rng(seed).permutation(len(y))
+    order = (order if weights is None else order[np.asarray(weights)[order] > 0])[:MAX_TEMPERATURE_ROWS]
+    if len(order) < 2:
+        return 1.0
     z_KN, y = np.ascontiguousarray(scores[order].T, dtype=np.float32), np.asarray(y)[order].astype(np.int64)
     w_N = np.ones(len(y), dtype=np.float32) if weights is None else np.asarray(weights, dtype=np.float32)[order]
     half = len(y) // 2
@@ -119,6 +123,8 @@ def tune_decision(
     y = np.asarray(y).astype(np.int64)
     p_NK = np.asarray(probabilities_NK, dtype=np.float32)
     w_N = None if weights is None else np.asarray(weights, dtype=np.float64).reshape(-1)
+    if len(y) * p_NK.shape[1] ** 2 > MOST_WORK:
+        fits = fits[:1]
     folds_N = _folds(y, seed)
     sure = fits[0] if name in USUAL_TAU and p_NK.shape[1] > 2 else None
     plain = decide(task, p_NK)

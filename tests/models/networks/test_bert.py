@@ -48,6 +48,14 @@ def test_the_written_network_gives_the_same_scores_however_rows_are_padded(weigh
         assert torch.allclose(network(**padded), network(**batch()), atol=1e-5)
 
 
+def test_a_hidden_token_does_not_cut_off_the_end_of_a_text(weights: Weights) -> None:
+    body = BertNetwork(weights, 3, num_trained=2, dropout=0.0).eval().body
+    ids = torch.arange(1, 9)[None]
+    mask = torch.tensor([[1, 1, 0, 1, 0, 1, 1, 1]])
+    with torch.inference_mode():
+        assert not torch.allclose(body(ids, mask), body(ids.index_fill(1, torch.tensor([7]), 30), mask), atol=1e-3)
+
+
 def test_nothing_is_dropped_between_the_layers_of_the_encoder(weights: Weights) -> None:
     network = BertNetwork(weights, 3, num_trained=2, dropout=0.5)
     torch.nn.init.normal_(network.head.weight)

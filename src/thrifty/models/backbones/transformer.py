@@ -94,7 +94,8 @@ class TextBody(TransformerBody):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         if not (torch.jit.is_tracing() or torch.compiler.is_exporting()):
-            longest = max(1, int(mask.sum(dim=1).max()))
+            last_L = torch.arange(1, mask.shape[1] + 1, device=mask.device) * mask.amax(dim=0)
+            longest = max(1, int(last_L.max()))
             ids, mask = ids[:, :longest], mask[:, :longest]
         x_NLD = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         seen_NL1 = mask[:, :, None].float()
