@@ -10,6 +10,7 @@ import pytest
 from thrifty.automl import handover
 from thrifty.automl.ensemble import Member, Scale
 from thrifty.automl.handover import Result, _compress, _refit_one, _refit_seconds
+from thrifty.automl.members import Choice
 from thrifty.core.files import write_json
 from thrifty.execution.job import Channel, Job
 from thrifty.execution.processes import ProcessExecutor
@@ -97,7 +98,8 @@ def test_an_artifact_that_became_int8_is_compared_again(
     checked = []
     monkeypatch.setattr(handover, "try_int8", lambda *given: int8)
     monkeypatch.setattr(handover, "_check", lambda *given: checked.append(given))
-    result = Result(choice=None)  # type: ignore[arg-type]
+    monkeypatch.setattr(handover, "mixed", lambda *given: None)
+    result = Result(Choice([]))
     _compress(session, result, 0.001, lambda: 10.0)
     assert (result.int8, result.precision) == (int8, precision)
     assert len(checked) == (precision == "int8")
