@@ -45,6 +45,20 @@ def test_mixing_needs_images() -> None:
         plan.make(numbers, {"training.mixing": 0.5}, ())
 
 
+def test_a_size_out_of_its_bounds_is_refused_before_anything_is_tried_also_as_one_of_several() -> None:
+    for wish in (600, [32, 600], {"low": 16, "high": 600}):
+        with pytest.raises(UsageError, match=r"preparation\.image_size is 600; it must be 8 to 512"):
+            plan.make(IMAGES, plan.parse_wishes({"preparation": {"image_size": wish}}), ())
+
+
+def test_a_size_that_one_candidate_takes_leaves_out_those_that_do_not() -> None:
+    made = plan.make(TEXTS, {"model.max_tokens": 1000}, ())
+    assert "text_network" in made.planned
+    assert made.skipped["text_finetune"] == "model.max_tokens is 1000; it must be 8 to 512"
+    made = plan.make(TEXTS, {"model.max_tokens": 1000, "model.kind": "text_network"}, ())
+    assert made.skipped["text_finetune"] == "the recipe asks for text_network"
+
+
 def test_flips_need_images() -> None:
     numbers = dataclasses.replace(IMAGES, num_images=0, num_numbers=4, symmetries="")
     with pytest.raises(UsageError, match=r"training\.symmetries"):

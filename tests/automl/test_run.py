@@ -220,6 +220,23 @@ def test_labels_may_be_huge_numbers_and_those_of_rows_that_weigh_nothing_anythin
     assert run.report["validation"]["r2"]["value"] > 0.8
 
 
+def test_labels_are_kept_as_they_are_and_predicted_with_their_digits(tmp_path):
+    rows = [{"a": i % 50, "label": 1.7e9 + 1000 * (i % 50)} for i in range(300)]
+    run = thrifty.train(rows, "label", recipe={"model": {"kind": "linear"}}, out=tmp_path / "out", cache=False)
+    found = [p["prediction"] for p in run.predict(rows)]
+    assert len(set(found)) == 50
+    assert max(abs(p - row["label"]) for p, row in zip(found, rows, strict=True)) < 1000
+
+
+def test_a_class_whose_rows_weigh_nothing_stops_no_candidate(tmp_path):
+    rows = [{"a": i % 7, "b": i % 5, "w": float(i % 30 > 0), "label": "no" if i % 30 else "yes"} for i in range(300)]
+    run = thrifty.train(
+        rows, "label", weight="w", recipe={"model": {"kind": "linear"}}, out=tmp_path / "o", cache=False
+    )
+    assert run.report["metric"] == "log_loss"
+    assert "but for some that weigh 0" in run.report["metric_reason"]
+
+
 @pytest.mark.slow
 def test_a_run_says_when_features_of_an_earlier_one_made_it_cheaper(tmp_path, monkeypatch):
     monkeypatch.setenv("THRIFTY_CACHE", str(tmp_path / "cache"))

@@ -267,6 +267,12 @@ def test_a_part_that_weighs_nothing_is_refused(go: Callable[..., Prepared]):
         go(data, "y", time="when", weight="w")
 
 
+def test_a_fold_with_nothing_to_learn_from_is_refused(go: Callable[..., Prepared]):
+    data = [{"a": (i * 7 % 31) / 3, "w": float(i == 7), "y": "uv"[i % 2]} for i in range(100)]
+    with pytest.raises(DataError, match=r"rows of a fold to learn from weigh 0 in the column 'w'"):
+        go(data, "y", weight="w")
+
+
 def test_weights_that_are_none_are_bad_rows(go: Callable[..., Prepared], rows: Rows):
     data = [{**row, "w": -1 if i == 3 else 2} for i, row in enumerate(rows(60))]
     assert [bad.row for bad in go(data, weight="w").findings.bad_rows] == [4]

@@ -222,6 +222,14 @@ def test_stop_epoch_ends_early_within_a_longer_schedule() -> None:
     assert events[-1].progress == pytest.approx(15 / 36)
 
 
+def test_a_run_that_stops_early_is_not_hurried_through_the_schedule_where_seconds_are_short() -> None:
+    state = start()
+    config = FitConfig(**{**vars(CONFIG), "epochs": 1e6, "stop_epoch": 1e5, "seconds": 0.5})
+    events = run(state, config)
+    assert events[-1].because == "seconds"
+    assert 0.08 < events[-1].progress < 0.11
+
+
 def test_asked_to_stop_it_ends_with_what_it_has() -> None:
     asked = iter([False] * 8 + [True] * 9)
     state = start()

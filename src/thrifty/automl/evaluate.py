@@ -6,6 +6,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
+from glob import glob
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,8 @@ def _learnt_from(path: Path, data: Any, workspace: Path) -> bool:
     if not isinstance(data, (str, Path)):
         return False
     source = Path(data).expanduser()
-    learnt = [os.path.realpath(request[name]) for name in ("data", "validation") if request.get(name)]
-    if os.path.realpath(source) not in learnt:
+    given = [str(Path(request[name]).expanduser()) for name in ("data", "validation") if request.get(name)]
+    if os.path.realpath(source) not in [os.path.realpath(path) for name in given for path in (name, *glob(name))]:
         return False
     if not source.is_dir() and source.suffix.lower() != ".zip":
         return True

@@ -71,6 +71,7 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str], singl
             name = "audio" if kind_ == "speech" else kind_
             raise UsageError(f"backbone.{name} was set and the data has no column of that kind")
     used: set[str] = set()
+    refused: list[UsageError] = []
     planned: dict[str, Planned] = {}
     skipped: dict[str, str] = {}
     for name in registry.NAMES:
@@ -79,14 +80,22 @@ def make(facts: Facts, wishes: Mapping[str, Any], excluded: Sequence[str], singl
         if reason is not None:
             skipped[name] = reason
             continue
-        recipe, space, applied = _apply(candidate.recipe(facts), candidate.domains, wishes, facts.task)
-        if kind is not None and recipe.model.kind != kind and name != "baseline":
+        first = candidate.recipe(facts)
+        if kind is not None and first.model.kind != kind and name != "baseline":
             skipped[name] = f"the recipe asks for {kind}"
+            continue
+        try:
+            recipe, space, applied = _apply(first, candidate.domains, wishes, facts.task)
+        except UsageError as error:  # another candidate's field may have other bounds
+            refused.append(error)
+            skipped[name] = str(error)
             continue
         used |= applied
         planned[name] = Planned(candidate, recipe, space, frozenset(applied))
     for path in wishes:
         if path not in used and path != "model.kind":
+            if refused:
+                raise refused[0]
             raise UsageError(f"no candidate that fits this data has a field {path!r}; see docs/recipes.md")
     if not planned or (set(planned) == {"baseline"} and "baseline" not in (kind, *excluded) and kind is not None):
         raise UsageError("no candidate is left: " + "; ".join(f"{k}: {v}" for k, v in skipped.items()))
@@ -155,6 +164,8 @@ def _apply(
                 continue
         applied.add(path)
         if isinstance(wish, (Float, Int, Choice)):
+            for end in wish.options if isinstance(wish, Choice) else (wish.low, wish.high):
+                override(recipe, {path: end})
             space[path] = wish
             if not wish.contains(plain[part][name]):
                 recipe = override(recipe, {path: wish.from_unit(0.5 if not isinstance(wish, Choice) else 0)})

@@ -265,17 +265,18 @@ def _metric(request: Request, dataset: Any, choose_metric: Any, metric_for: Any)
     import numpy as np
 
     task = str(dataset.schema.task)
-    alone = None  # the only class of the validation rows that count
+    alone, apart = None, ""  # the only class of the validation rows that count
     if task == "binary":
         y, weights = (of(dataset.splits.validation_rows) for of in (dataset.targets, dataset.weights))
         seen = np.unique(y if weights is None else y[weights > 0])
         alone = dataset.schema.classes[seen[0]] if len(seen) == 1 else None
+        apart = "" if len(np.unique(y)) == 1 else ", but for some that weigh 0"
     if request.metric is not None:
         name = metric_for(request.metric, task).name
         if name in OF_TWO_CLASSES and alone is not None:
             raise UsageError(
-                f"--metric {name} is undefined on the validation rows, which are all of the class {alone!r}: name "
-                "another metric, like log_loss, or other rows to validate on (--validation, --folds)"
+                f"--metric {name} is undefined on the validation rows, which are all of the class {alone!r}{apart}: "
+                "name another metric, like log_loss, or other rows to validate on (--validation, --folds)"
             )
         return name, "asked for"
     counts: list[int] = []
@@ -284,7 +285,7 @@ def _metric(request: Request, dataset: Any, choose_metric: Any, metric_for: Any)
         counts = (y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=len(dataset.schema.classes))).tolist()
     name, reason = choose_metric(task, counts)
     if name in OF_TWO_CLASSES and alone is not None:
-        return "log_loss", f"all validation rows are of the class {alone!r}, where {name} is undefined"
+        return "log_loss", f"all validation rows are of the class {alone!r}{apart}, where {name} is undefined"
     return name, reason
 
 

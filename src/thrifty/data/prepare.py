@@ -282,13 +282,12 @@ class _Work:
 
     def _check_weights(self, weights: np.ndarray, splits: Splits) -> None:
         """Raises DataError where nothing that is learned from, or validated on, has a weight."""
-        rounds = splits.rounds()
-        train = rounds[0][0] if len(rounds) == 1 else splits.development_rows
-        for what, rows in (("learn from", train), ("validate on", splits.validation_rows)):
+        parts = [("learn from", train) for train, _ in splits.rounds()]
+        for what, rows in (*parts, ("validate on", splits.validation_rows)):
             if len(rows) and not weights[rows].any():
                 raise DataError(
-                    f"all {len(rows)} rows to {what} weigh 0 in the column {self.options.weight!r}; split otherwise "
-                    "(--folds, --validation, without --time), or weigh them"
+                    f"all {len(rows)} rows {'of a fold ' if len(parts) > 1 else ''}to {what} weigh 0 in the column "
+                    f"{self.options.weight!r}; split otherwise (--folds, --validation, without --time), or weigh them"
                 )
 
     def _set_aside(

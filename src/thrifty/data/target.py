@@ -209,7 +209,7 @@ def label_list(text: str) -> list[str] | None:
 
 @dataclass(frozen=True)
 class Labels:
-    """The target's values: int64 [N] codes, float32 [N], or float32 [N,K] for multilabel; problems {row: reason}.
+    """The target's values: int64 [N] codes, float64 [N], or float32 [N,K] for multilabel; problems {row: reason}.
 
     The value of a row with a problem is 0.
     """
@@ -223,7 +223,7 @@ def read_labels(table: Table, name: str, task: Task, classes: Sequence[str]) -> 
     """The target's values in a table. `unseen`: rows whose class the schema does not have, {row: class}."""
     column = table.arrow.column(name)
     shape = (len(column), len(classes)) if task is Task.MULTILABEL else (len(column),)
-    kind = np.int64 if task in (Task.BINARY, Task.MULTICLASS) else np.float32
+    kind = {Task.MULTILABEL: np.float32, Task.REGRESSION: np.float64}.get(task, np.int64)
     labels = Labels(np.zeros(shape, kind), {}, {})
     known: dict[str, float | int | None] = dict(codes_of(classes)) if task is not Task.REGRESSION else {}
     for start in range(0, len(column), _BATCH_ROWS):

@@ -228,7 +228,8 @@ def _direction(
     gain = 1.0
     if pairs:
         _, _, y_DK, y_K, rho = pairs[-1]
-        gain = 1.0 / (rho * (float(np.vdot(y_DK, inverse_DK * y_DK)) + inverse_bias * float(np.vdot(y_K, y_K))))
+        bent = rho * (float(np.vdot(y_DK, inverse_DK * y_DK)) + inverse_bias * float(np.vdot(y_K, y_K)))
+        gain = 1.0 / bent if bent > 0.0 else 1.0
     q_DK *= np.float32(gain) * inverse_DK
     q_K *= np.float32(gain * inverse_bias)
     for (s_DK, s_K, y_DK, y_K, rho), a in zip(pairs, reversed(along), strict=True):

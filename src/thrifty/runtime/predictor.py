@@ -244,7 +244,8 @@ class Predictor:
 
     def _answers(self, values_NK: np.ndarray) -> list[Any]:
         if self.task == "regression":
-            return [float(f"{value:.7g}") for value in values_NK[:, 0].tolist()]
+            with np.errstate(over="ignore"):
+                return [float(text) for text in values_NK[:, 0].astype(np.float32).astype(str)]  # no digits of noise
         with np.errstate(invalid="ignore"):
             decided_N = self.decide(values_NK)
         if self.task == "multilabel":

@@ -54,6 +54,7 @@ class Schedule:
     def over(self, state: State, asked: bool = False) -> str:
         """Sets the state's progress, the larger share of steps and of seconds; gives why training is over, or "".
 
+        The seconds end where the last step would: a run that stops early is not hurried through the whole schedule.
         asked: whether the caller wants it to end. Among several processes the first one's clock and wish count.
         """
         state.progress = min(1.0, state.step / self.num_steps)
@@ -61,7 +62,7 @@ class Schedule:
         if self.seconds is not None:
             allowed = max(1e-3, self.seconds - self.reserve_seconds - self.step_seconds - state.restarted_at)
             share = (state.seconds - state.restarted_at) / allowed
-            state.progress = min(1.0, max(state.progress, share))
+            state.progress = min(1.0, max(state.progress, share * self.last_step / self.num_steps))
             because = "seconds" if share >= 1.0 else because
         because = "asked" if asked else because
         state.progress, reason = self.ranks.first([state.progress, REASONS.index(because)])

@@ -205,8 +205,9 @@ class _Loop:
         study, trial, cost = self.study, self.study.trial(running.trial), ended.seconds
         extra = {k: v for k, v in (ended.result or {}).items() if k != "value"}
         extra["peak_memory_bytes"] = ended.peak_memory_bytes
-        if ended.outcome == "stopped" and running.dropped is None:
-            extra["cut_short"] = True  # its value is of less training than was bought
+        stopped = ended.outcome == "stopped" and running.dropped is None
+        if stopped or trial.extra.get("cut_short"):
+            extra["cut_short"] = stopped  # its value is of less training than was bought
         result = ended.result or {}
         value = None if result.get("value") is None else _told(study, result)
         told = value is not None and all(map(math.isfinite, value.values() if isinstance(value, dict) else [value]))

@@ -66,6 +66,8 @@ class Trial:
     @property
     def cut_short(self) -> bool:
         """Whether its training was ended from outside before its end; what it bought is still to be had."""
+        if self.state is State.RUNNING:
+            return False
         return self.state in (State.WAITING, State.PAUSED) or bool(self.extra.get("cut_short"))
 
 

@@ -109,6 +109,18 @@ def test_an_arm_whose_trial_was_cut_short_is_bought_again():
     assert "model.x" not in decision.config  # its first configuration again
 
 
+def test_a_trial_that_was_interrupted_goes_on_alone():
+    policy, one = ladder(BASE, CHEAP), study()
+    one.finish(one.start({"candidate": "baseline"}), 0.1)
+    trial = one.start({"candidate": "cheap"})
+    one.pause(trial.trial if hasattr(trial, "trial") else trial, {"cut_short": True})
+    decision = policy.decide(one, clock(100.0))
+    assert isinstance(decision, Purchase)
+    assert decision.trial is not None
+    one.buy(decision)
+    assert isinstance(policy.decide(one, clock(100.0)), Wait)
+
+
 def test_a_dear_arm_is_still_worth_its_price_where_the_data_are_easy_for_all():
     policy, one = ladder(BASE, CHEAP, DEAR), study()
     one.finish(one.start({"candidate": "baseline"}), 0.0, cost_seconds=0.1)
